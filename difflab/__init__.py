@@ -1,0 +1,1 @@
+"""A laboratory for diffusion models as likelihood models: the bound, term by term."""

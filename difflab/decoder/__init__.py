@@ -1,0 +1,1 @@
+"""The last step of the chain, p(x_0|x_1)."""

@@ -1,0 +1,26 @@
+"""A Gaussian density for continuous data: -log N(x_0; m, v)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..gaussian import NATS, per_example
+from .base import Decoder
+
+if TYPE_CHECKING:
+    from ..diffusion import Prediction
+
+
+class Gaussian(Decoder):
+    """A density, so the bound is in nats/dim and may be negative."""
+
+    discrete = False
+    unit = NATS
+
+    def nll(self, x0: Tensor, prediction: Prediction) -> Tensor:
+        mean, log_var = prediction.gaussian()
+        return per_example(0.5 * ((x0 - mean).square() * torch.exp(-log_var) + log_var + math.log(2 * math.pi)))

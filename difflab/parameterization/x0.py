@@ -1,0 +1,14 @@
+"""The network predicts the clean data."""
+
+from __future__ import annotations
+
+import torch
+
+from ..schedule.base import Step
+from .base import Coefficients, Parameterization
+
+
+class X0(Parameterization):
+    def coefficients(self, step: Step) -> Coefficients:
+        one = torch.ones_like(step.t.alpha)
+        return Coefficients(one, one - 1, step.t.sigma)

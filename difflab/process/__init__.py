@@ -1,0 +1,1 @@
+"""The forward process q and the known distribution it ends in."""

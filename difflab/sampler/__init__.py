@@ -1,0 +1,1 @@
+"""Drawing samples: running the chain backwards."""

@@ -1,0 +1,54 @@
+"""A sampler walks a K-step chain from x_T to x_0; one step is all a variant has to say."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..diffusion import Diffusion, Prediction
+from ..errors import ConfigError
+
+
+class Sampler(ABC):
+    """`steps`: K, evenly spaced over the chain with both ends kept (None = all T); `count`: how many samples;
+    `clip_x0`: clip each x0_hat to the data range (no effect on continuous data)."""
+
+    def __init__(self, steps: int | None, count: int, clip_x0: bool) -> None:
+        if count < 1:
+            raise ConfigError(f"sampler.count={count} must be at least 1.")
+        self.steps, self.count, self.clip_x0 = steps, count, clip_x0
+
+    @abstractmethod
+    def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:
+        """x_s from a prediction at t and unit noise z (same shape as x_t)."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        diffusion: Diffusion,
+        shape: tuple[int, ...],
+        seed: int,
+        device: torch.device | str = "cpu",
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """x_0, float32 [count, *shape] on the device. Its noise depends on `seed` alone: runs share their grids' noise."""
+        schedule = diffusion.schedule
+        if self.steps is not None:
+            schedule = schedule.respace(schedule.even(self.steps))
+            diffusion = replace(diffusion, schedule=schedule)
+        generator = torch.Generator().manual_seed(seed)
+        x = diffusion.process.prior_sample((self.count, *shape), generator).to(device)
+        for t in range(schedule.T, 0, -1):
+            prediction = diffusion(x, schedule.step(torch.full((self.count,), t)))
+            if self.clip_x0 and diffusion.decoder.discrete:
+                prediction = prediction.clipped()
+            # the last step shows the mean of p(x_0|x_1): its noise is below one grey level
+            z = torch.randn(x.shape, generator=generator).to(device)
+            x = self.reverse(prediction, z) if t > 1 else prediction.mean()
+            if on_step:
+                on_step(schedule.T + 1 - t, schedule.T)
+        return x

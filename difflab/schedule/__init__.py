@@ -1,0 +1,1 @@
+"""Noise schedules: the log-SNR of every level of the chain."""

@@ -1,0 +1,151 @@
+"""A chain is a list of log-SNRs; everything else follows from two of them.
+
+With s < t, SNR = alpha^2 / sigma^2 and c = 1 - SNR_t / SNR_s = -expm1(log_snr_t - log_snr_s):
+
+    beta = sigma_t^2 c      beta_tilde = sigma_s^2 c      mu_tilde = c0 x_0 + ct x_t
+    c0 = alpha_s c          ct = (alpha_t / alpha_s) (sigma_s / sigma_t)^2
+
+Everything here is float64 on the CPU, shape [B]; `gaussian.expand` casts a coefficient when it meets data.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Level:
+    """One noise level: x_t = alpha x_0 + sigma eps, alpha^2 = sigmoid(log_snr). Slot 0, clean data, is log_snr = inf."""
+
+    log_snr: Tensor  # float64 [B]
+
+    @property
+    def alpha(self) -> Tensor:
+        return torch.exp(0.5 * logsigmoid(self.log_snr))
+
+    @property
+    def log_var(self) -> Tensor:
+        """log sigma^2."""
+        return logsigmoid(-self.log_snr)
+
+    @property
+    def sigma(self) -> Tensor:
+        return torch.exp(0.5 * self.log_var)
+
+    def __getitem__(self, rows: Tensor) -> Level:
+        return Level(self.log_snr[rows])
+
+
+@dataclass(frozen=True)
+class Step:
+    """The transition between two levels, s less noisy than t.
+
+    `first_log_var` [B]: what stands for log beta_tilde where s is clean data and beta_tilde = 0 (see Schedule.step).
+    """
+
+    s: Level
+    t: Level
+    first_log_var: Tensor
+
+    @property
+    def is_first(self) -> Tensor:
+        """bool [B]: s is clean data, so the term is the decoder's and not a KL."""
+        return torch.isinf(self.s.log_snr)
+
+    @property
+    def c(self) -> Tensor:
+        return -torch.expm1(self.t.log_snr - self.s.log_snr)
+
+    @property
+    def c0(self) -> Tensor:
+        return self.s.alpha * self.c
+
+    @property
+    def ct(self) -> Tensor:
+        return self.t.alpha / self.s.alpha * torch.exp(self.s.log_var - self.t.log_var)
+
+    @property
+    def log_beta(self) -> Tensor:
+        return self.t.log_var + torch.log(self.c)
+
+    @property
+    def log_beta_tilde(self) -> Tensor:
+        return torch.where(self.is_first, self.first_log_var, self.s.log_var + torch.log(self.c))
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """log beta - log beta_tilde >= 0, without their common factor."""
+        return torch.where(self.is_first, self.log_beta - self.first_log_var, self.t.log_var - self.s.log_var)
+
+    def __getitem__(self, rows: Tensor) -> Step:
+        return Step(self.s[rows], self.t[rows], self.first_log_var[rows])
+
+
+class Schedule(ABC):
+    """A chain of T steps: log_snr [T + 1], float64, falling, with log_snr[0] = inf for clean data.
+
+    A variant computes the table and passes it here. Raises ConfigError if it does not fall.
+    """
+
+    def __init__(self, log_snr: Tensor) -> None:
+        if not bool((log_snr.diff() < 0).all()):
+            raise ConfigError(
+                "schedule: log SNR must fall from every level to the next; this choice of values does not do that."
+            )
+        self.log_snr = log_snr
+
+    @property
+    def T(self) -> int:
+        return len(self.log_snr) - 1
+
+    def level(self, t: Tensor) -> Level:
+        """t int64 [B] in 0..T."""
+        return Level(self.log_snr[t])
+
+    def step(self, t: Tensor, s: Tensor | None = None) -> Step:
+        """The step s -> t of this chain; s = t - 1 unless given. int64 [B], 0 <= s < t <= T.
+
+        At s = 0 beta_tilde is 0; every variance that reads it gets beta_tilde_2 there (beta_1 if T = 1), as in DDPM.
+        """
+        one, top = torch.ones((), dtype=torch.int64), torch.tensor(min(2, self.T))
+        first = Step(self.level(top - 1), self.level(top), torch.zeros((), dtype=torch.float64))
+        first_log_var = first.log_beta if self.T == 1 else first.log_beta_tilde
+        s = t - one if s is None else s
+        return Step(self.level(s), self.level(t), first_log_var.expand(len(t)))
+
+    def respace(self, times: Tensor) -> Schedule:
+        """The chain that visits only the levels `times` (int64 [K], rising, in 1..T): the same object, K steps long."""
+        return Respaced(torch.cat([self.log_snr[:1], self.log_snr[times]]))
+
+    def even(self, steps: int) -> Tensor:
+        """`steps` evenly spaced times that keep both ends (1 and T); a single step keeps T."""
+        if not 1 <= steps <= self.T:
+            raise ConfigError(f"sampler.steps={steps} must lie in 1..{self.T} (schedule.T); choose a smaller number.")
+        return torch.linspace(1 if steps > 1 else self.T, self.T, steps, dtype=torch.float64).round().long()
+
+
+class Respaced(Schedule):
+    """Part of another chain; see Schedule.respace."""
+
+
+def log_snr_from_betas(betas: Tensor) -> Tensor:
+    """Forward variances beta_1..beta_T (float64) -> log_snr [T + 1]; sums of log1p, not float32 products."""
+    log_abar = torch.cumsum(torch.log1p(-betas), 0)
+    log_snr = log_abar - torch.log(-torch.expm1(log_abar))
+    return torch.cat([log_snr.new_tensor([torch.inf]), log_snr])
+
+
+def check_T(T: object, smallest: int = 1) -> int:
+    """The chain length as an int; ConfigError if it is no chain."""
+    if not isinstance(T, int) or T < smallest:
+        raise ConfigError(
+            f"schedule.T={T} must be an integer of at least {smallest} for this schedule; set schedule.T={max(smallest, 1000)}."
+        )
+    return T

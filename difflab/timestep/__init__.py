@@ -1,0 +1,1 @@
+"""Which t the training steps see."""

@@ -1,0 +1,134 @@
+"""Checkpoints: a nested dict of tensors and plain values, on disk as safetensors and JSON, never as code.
+
+    checkpoints/step_00001500/   model.safetensors ema.safetensors tensors.safetensors state.json manifest.json
+    checkpoints/best/            the same, of the best validation
+
+A checkpoint is built aside, flushed, given its manifest (sha256 and size of each file) last, and renamed into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import ConfigError
+
+STEP = re.compile(r"step_(\d+)$")
+
+
+def save(directory: Path, state: dict[str, Any]) -> Path:
+    """Write `state` ("model" and "ema": flat dicts of tensors; anything else: nested) as the directory, atomically."""
+    from safetensors.torch import save as to_bytes
+
+    rest = {key: value for key, value in state.items() if key not in ("model", "ema")}
+    tensors: dict[str, Tensor] = {}
+    tree = _split(rest, "", tensors)
+    files = {
+        "model.safetensors": to_bytes(_contiguous(state["model"])),
+        "ema.safetensors": to_bytes(_contiguous(state["ema"])),
+        "tensors.safetensors": to_bytes(_contiguous(tensors)),
+        "state.json": json.dumps(tree, allow_nan=False).encode(),
+    }
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    manifest = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
+    files["manifest.json"] = json.dumps(manifest, indent=2).encode()
+    try:
+        for name, data in files.items():
+            with open(aside / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if directory.exists():  # only `best` is ever replaced
+            shutil.rmtree(directory)
+        os.replace(aside, directory)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _fsync_directory(directory.parent)
+    return directory
+
+
+def load(directory: Path) -> dict[str, Any]:
+    """The saved dict. ConfigError names the file that is missing or does not match the manifest."""
+    from safetensors.torch import load as from_bytes
+
+    try:
+        manifest = json.loads((directory / "manifest.json").read_bytes())
+        data = {}
+        for name, entry in manifest.items():
+            data[name] = (directory / name).read_bytes()
+            if hashlib.sha256(data[name]).hexdigest() != entry["sha256"]:
+                raise ConfigError(
+                    f"checkpoint {directory / name} is damaged: its contents do not match manifest.json; use an older checkpoint."
+                )
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"checkpoint {directory} cannot be read ({error}); use another one.") from error
+    state = _join(json.loads(data["state.json"]), from_bytes(data["tensors.safetensors"]))
+    return {"model": from_bytes(data["model.safetensors"]), "ema": from_bytes(data["ema.safetensors"]), **state}
+
+
+def newest_first(run_dir: Path) -> list[Path]:
+    """The run's checkpoints, highest step first (names compared as numbers); `best` is not among them."""
+    found = {int(m[1]): path for path in (run_dir / "checkpoints").glob("step_*") if (m := STEP.search(path.name))}
+    return [found[step] for step in sorted(found, reverse=True)]
+
+
+def latest(run_or_checkpoint: Path) -> Path:
+    """A run directory's newest checkpoint, or the checkpoint itself; ConfigError if there is none."""
+    if (run_or_checkpoint / "manifest.json").exists():
+        return run_or_checkpoint
+    if not (found := newest_first(run_or_checkpoint)):
+        raise ConfigError(
+            f"{run_or_checkpoint} holds no checkpoint; give a run directory (with checkpoints/) or one checkpoint in it."
+        )
+    return found[0]
+
+
+def prune(run_dir: Path, keep_last: int) -> None:
+    for old in newest_first(run_dir)[keep_last:]:
+        shutil.rmtree(old)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Move tensors out of a nested value; integer keys (torch optimizers have them) survive JSON as a marked list."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"<tensor>": path}
+    if isinstance(value, dict):
+        items = [(key, _split(item, f"{path}/{key}", tensors)) for key, item in value.items()]
+        return (
+            {"<items>": [list(item) for item in items]} if any(not isinstance(k, str) for k in value) else dict(items)
+        )
+    if isinstance(value, list | tuple):
+        return [_split(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
+    return value
+
+
+def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "<tensor>" in value:
+            return tensors[value["<tensor>"]]
+        if "<items>" in value:
+            return {key: _join(item, tensors) for key, item in value["<items>"]}
+        return {key: _join(item, tensors) for key, item in value.items()}
+    return [_join(item, tensors) for item in value] if isinstance(value, list) else value
+
+
+def _fsync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

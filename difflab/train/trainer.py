@@ -1,0 +1,222 @@
+"""The training loop: one page, one place where a reader checks what is optimised, averaged and logged.
+
+The randomness of step n is a function of (seed, n) alone: which examples, which t, which noise, which dropout. So a
+resumed run needs no generator's state to go on exactly as the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.utils import clip_grad_norm_
+
+from ..diffusion import Diffusion
+from ..errors import ConfigError
+from ..objective.base import Objective
+from ..optimizer.base import Optimizer
+from ..timestep.base import Timestep
+from .ema import ema_of
+from .meter import Meter
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """conf/trainer/default.yaml, which explains each."""
+
+    steps: int
+    max_minutes: float | None
+    batch_size: int
+    accumulate: int
+    precision: str
+    ema_decay: float
+    grad_clip: float | None
+    log_every: int
+    val_every: int
+    detect_anomaly: bool
+    profile: bool
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1.")
+        if self.accumulate > self.batch_size:
+            raise ConfigError(
+                f"trainer.accumulate={self.accumulate} cuts a batch of trainer.batch_size={self.batch_size} into parts: it must not exceed it."
+            )
+        if self.val_every < 0:
+            raise ConfigError(f"trainer.val_every={self.val_every} must be at least 0 (0: validate only at the end).")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"trainer.precision={self.precision} is not one of {', '.join(PRECISIONS)}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"trainer.ema_decay={self.ema_decay} must lie in [0, 1): 0 means no averaging.")
+        for name in ("max_minutes", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"trainer.{name}={value} must be a positive number or null.")
+
+
+class Trainer:
+    """Trains `diffusion.model` on data x (any dtype, [N, ...]; `to_unit` makes it float32 model input)."""
+
+    def __init__(
+        self,
+        diffusion: Diffusion,
+        objective: Objective,
+        timestep: Timestep,
+        optimizer: Optimizer,
+        x: Tensor,
+        to_unit: Callable[[Tensor], Tensor],
+        settings: Settings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        assert isinstance(diffusion.model, Module)
+        self.model, self.diffusion, self.objective, self.timestep = diffusion.model, diffusion, objective, timestep
+        self.x, self.to_unit, self.settings, self.seed, self.device = x.to(device), to_unit, settings, seed, device
+        self.ema = ema_of(self.model, settings.ema_decay)
+        self.optimizer, self.curve = optimizer.create(self.model.parameters()), optimizer
+        self.meter = Meter(diffusion.schedule.T, device)
+        self.step, self.seconds = 0, 0.0  # optimizer steps and training time behind us, over all resumptions
+        self.best: float | None = None  # best validation so far
+        self._logged_at = (0, 0.0)
+
+    @property
+    def averaged(self) -> Diffusion:
+        """The diffusion with the EMA weights: what is evaluated and sampled from."""
+        return replace(self.diffusion, model=self.ema)
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget (steps or minutes, whichever is nearer its end) behind us, 0..1."""
+        minutes = self.settings.max_minutes
+        return max(self.step / self.settings.steps, self.seconds / 60 / minutes if minutes else 0.0)
+
+    def run(self, on_step: Callable[[dict[str, float]], None]) -> None:
+        """Train to the end of the budget. `on_step(row)` is called after every step with the row to log (empty between
+        logging steps); what it does there (validate, save, stop by raising) takes no training time."""
+        self._logged_at = (self.step, self.seconds)
+        while self.progress < 1:
+            started = time.perf_counter()
+            row = self.train_step()
+            self.seconds += time.perf_counter() - started
+            on_step(row)
+
+    def train_step(self) -> dict[str, float]:
+        """One optimizer step; the train/* row at logging steps, {} otherwise."""
+        progress = self.progress
+        self.step += 1
+        lr = self.curve.lr_at(self.step, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        noise = self._seed_step()
+        self.model.train()
+        x0 = self.to_unit(self.x[self._examples().to(self.device)])
+        t, iw = self.timestep.sample(len(x0), noise["cpu"])
+        eps = torch.randn(x0.shape, generator=noise["device"], device=self.device)
+        losses = torch.cat(
+            [self._backward(x0, eps, t, iw, rows) for rows in torch.arange(len(x0)).chunk(self.settings.accumulate)]
+        )
+        norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
+        if not math.isfinite(float(norm)):
+            raise FloatingPointError(
+                f"the gradient of step {self.step} is not finite (loss {float(losses.mean()):.4g}); lower optimizer.lr={lr:g}, "
+                f"set trainer.precision=fp32, or find the operation with debug=anomaly."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update_parameters(self.model)
+        self.timestep.observe(t, losses)
+        return self._row(lr, float(norm), x0) if self.step % self.settings.log_every == 0 else {}
+
+    def _backward(self, x0: Tensor, eps: Tensor, t: Tensor, iw: Tensor, rows: Tensor) -> Tensor:
+        """Gradient of one micro-batch, scaled so that micro-batches add up to the batch mean; unweighted losses [b]."""
+        on_device = rows.to(self.device)
+        batch, (x0, eps, t, iw) = len(x0), (x0[on_device], eps[on_device], t[rows], iw[rows])
+        step = self.diffusion.schedule.step(t)
+        with self._autocast():
+            prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step)
+        result = self.objective(prediction, x0, eps)
+        weighted = iw.to(result.loss) * result.loss
+        (weighted.sum() / batch).backward()
+        self.meter.add(t, iw, result.nats, weighted)
+        return result.loss.detach()
+
+    def _autocast(self) -> Any:
+        dtype = PRECISIONS[self.settings.precision]
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+    def _seed_step(self) -> dict[str, torch.Generator]:
+        """Generators of this step's randomness; the global one serves dropout."""
+        number = (self.seed * 0x9E3779B1 + self.step * 0x85EBCA77) % (1 << 63)
+        torch.manual_seed(number)
+        cpu = torch.Generator().manual_seed(number + 1)
+        return {"cpu": cpu, "device": torch.Generator(self.device).manual_seed(number + 2)}
+
+    def _examples(self) -> Tensor:
+        """Positions of this step's examples: a new permutation every epoch, read on from where the last step stopped."""
+        n, size = len(self.x), self.settings.batch_size
+        wanted = torch.arange((self.step - 1) * size, self.step * size)
+        epochs = wanted // n
+        order = [
+            torch.randperm(n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))[
+                wanted[epochs == epoch] % n
+            ]
+            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+        ]
+        return torch.cat(order)
+
+    def _row(self, lr: float, norm: float, x0: Tensor) -> dict[str, float]:
+        nats, loss = self.meter.read_window()
+        schedule, unit = self.diffusion.schedule, self.diffusion.decoder.unit
+        prior = self.diffusion.process.prior_kl(x0, schedule.level(torch.full((len(x0),), schedule.T))).mean()
+        steps, seconds = self.step - self._logged_at[0], self.seconds - self._logged_at[1]
+        self._logged_at = (self.step, self.seconds)
+        return {
+            "train/loss": loss,
+            f"train/{unit.key}": float(unit.per_dim(prior + nats, x0[0].numel())),
+            "train/grad_norm": norm,
+            "train/lr": lr,
+            "train/images_per_s": steps * self.settings.batch_size / max(seconds, 1e-9),
+            "train/memory_gb": memory_gb(self.device),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as one dict of tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "timestep": self.timestep.state_dict(),
+            "meter": self.meter.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.ema.module.load_state_dict(state["ema"])
+        self.ema.n_averaged.fill_(state["step"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.timestep.load_state_dict(state["timestep"])
+        self.meter.load_state_dict(state["meter"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory: of the device where it has its own, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,0 +1,25 @@
+"""A reverse variance is written as its excess over the posterior's: log v = log beta_tilde + excess.
+
+So the variance part of the KL, 1/2 (expm1(k) - k) with k = -excess, is exact: log beta_tilde never enters it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ..schedule.base import Step
+
+
+class Variance(ABC):
+    """`heads`: network outputs per data dimension, beside the prediction itself, that this variance reads."""
+
+    heads: int
+
+    @abstractmethod
+    def excess(self, output: Tensor | None, step: Step) -> Tensor:
+        """log v - log beta_tilde: float64 [B, 1, ...] (fixed) or like `output` [B, ...] (learned).
+
+        `output` is the network's variance head (None where heads = 0). At t = 1 beta_tilde reads beta_tilde_2.
+        """
