@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..schedule.base import Schedule
-from .base import Timestep, Times
+from .base import Times, Timestep
 
 
 class Importance(Timestep):
@@ -42,7 +44,7 @@ class Importance(Timestep):
     def observe(self, t: Tensor, loss: Tensor) -> None:
         loss = loss.detach().double().cpu()
         for t0, value in zip((t - 1).tolist(), loss.tolist(), strict=True):
-            if value == value and abs(value) != float("inf"):  # one overflow must not fix all attention on its t
+            if math.isfinite(value):  # one overflow must not fix all attention on its t
                 self.losses[t0, int(self.count[t0]) % self.losses.shape[1]] = value
                 self.count[t0] += 1
 
