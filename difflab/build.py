@@ -19,7 +19,8 @@ from typing import Any
 
 from .errors import ConfigError
 
-NAME_KEYS = {"bound": "method"}  # the one group whose variant is not called `name`: users type bound.method
+# Groups whose variant is not called `name`: users type bound.method, and tracker.name is the run's own name.
+NAME_KEYS = {"bound": "method", "tracker": "kind"}
 
 
 def variant(group: str, name: str) -> type:

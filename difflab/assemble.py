@@ -1,0 +1,116 @@
+"""Everything a configuration describes, built in the order in which the parts need each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from .bound.base import Design
+from .bound.estimator import Examples
+from .build import build
+from .data.base import Data, Split
+from .diffusion import Diffusion
+from .errors import ConfigError
+from .objective.base import Objective
+from .optimizer.base import Optimizer
+from .sampler.base import Sampler
+from .timestep.base import Timestep
+from .train import checkpoint
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """One run's parts; see conf/config.yaml for the groups they come from."""
+
+    config: Mapping[str, Any]
+    device: torch.device
+    data: Data
+    diffusion: Diffusion
+    objective: Objective
+    timestep: Timestep
+    optimizer: Optimizer
+    sampler: Sampler
+    preview: Sampler
+    bound: Design
+    validation: Design
+
+    @property
+    def model(self) -> Module:
+        assert isinstance(self.diffusion.model, Module)
+        return self.diffusion.model
+
+    def examples(self, split: Split) -> Examples:
+        """A split in the model's units, for the evaluators."""
+        return Examples(self.data.to_unit(split.x), split.index)
+
+    def at(self, path: Path) -> tuple[Diffusion, int]:
+        """(the diffusion with a checkpoint's EMA weights, its step). `path`: a run directory or a checkpoint in it."""
+        state = checkpoint.load(checkpoint.latest(path))
+        load_weights(self.model, state["ema"], path)
+        return replace(self.diffusion, model=self.model.eval()), int(state["step"])
+
+
+def assemble(config: Mapping[str, Any]) -> Laboratory:
+    """Build a run's parts. Raises ConfigError for ranges and pairs that only the parts themselves can judge."""
+    device = choose_device(config["device"])
+    torch.manual_seed(config["seed"])
+    data: Data = build("data", config["data"])
+    context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
+    for group in ("decoder", "process", "schedule", "parameterization", "variance"):
+        context[group] = build(group, config[group], **context)
+    if context["decoder"].discrete != (data.levels is not None):
+        wanted = "decoder=gaussian" if data.levels is None else "decoder=discretized_gaussian"
+        raise ConfigError(
+            f"decoder={config['decoder']['name']} does not suit data={config['data']['name']}: a density and a probability "
+            f"mass are not comparable; set {wanted}."
+        )
+    context["heads"] = context["variance"].heads
+    model = build("model", config["model"], **context).to(device)
+    chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
+    parts = {
+        "objective": build("objective", config["objective"], **context),
+        "timestep": build("timestep", config["timestep"], **context),
+        "optimizer": build("optimizer", config["optimizer"]),
+        "sampler": build("sampler", config["sampler"]),
+        "preview": build("sampler", config["preview"]),
+        "bound": build("bound", config["bound"]),
+        "validation": build("bound", config["validation"]),
+    }
+    for key in ("bound", "validation"):
+        if parts[key].clip_x0 and data.levels is None:
+            raise ConfigError(
+                f"{key}.clip_x0=true needs data with a range to clip to; data={config['data']['name']} has none: set false."
+            )
+    for key in ("sampler", "preview"):
+        if parts[key].steps is not None:
+            context["schedule"].even(parts[key].steps)  # fails now rather than after the training
+    return Laboratory(config=config, device=device, data=data, diffusion=Diffusion(model=model, **chain), **parts)
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: the GPU if there is one. ConfigError if the named device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+        torch.zeros(1, device=device, dtype=torch.float64)  # the meter and the noise are float64
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"device={name} cannot be used here; set device=cpu or device=auto.") from error
+    return device
+
+
+def load_weights(model: Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Load a flat dict of tensors; ConfigError says what differs."""
+    own = model.state_dict()
+    different = sorted(set(own) ^ set(weights)) + [n for n in own if n in weights and own[n].shape != weights[n].shape]
+    if different:
+        raise ConfigError(
+            f"the weights in {path} are another network's (first difference: {different[0]}); give the model, variance and data they were trained with."
+        )
+    model.load_state_dict(weights)

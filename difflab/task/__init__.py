@@ -1,0 +1,1 @@
+"""What `task=` chooses: one module each, one function `run(config, run_dir) -> result`."""

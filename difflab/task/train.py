@@ -1,0 +1,244 @@
+"""Train, validate the bound as it goes, then measure it in full on the test split and draw samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..allocator import keep_large_blocks
+from ..assemble import Laboratory, assemble, load_weights
+from ..bound import ledger
+from ..build import build
+from ..console import Progress, duration
+from ..environment import write_environment
+from ..errors import ConfigError
+from ..figure import buckets, heatmap, per_log_snr, per_log_snr_curve, per_t_curve, per_timestep
+from ..files import write_json
+from ..tracker.base import Curve, RunInfo, Tracker
+from ..train import checkpoint
+from ..train.metrics import MetricsFile
+from ..train.signals import Stop
+from ..train.trainer import Settings, Trainer
+from .estimate import forecast
+from .evaluate import estimates, finite, measure, say, stem, table, totals, watch
+from .sample import draw, picture
+
+GROUPS = ("data", "schedule", "parameterization", "variance", "model", "objective", "timestep")  # the tags of a run
+
+
+def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """task=train: everything contract.md promises of a run directory; returns result.json's values and `objective`."""
+    keep_large_blocks()
+    lab = assemble(config)
+    return Session(lab, run_dir).run()
+
+
+class Session:
+    """One training run in its directory."""
+
+    def __init__(self, lab: Laboratory, run_dir: Path) -> None:
+        config = lab.config
+        self.lab, self.run_dir, self.unit = lab, run_dir, lab.diffusion.decoder.unit
+        if config["checkpoint"]["every"] < 0 or config["checkpoint"]["keep_last"] < 1:
+            raise ConfigError(
+                "checkpoint.every must be at least 0 (0: only at the end) and checkpoint.keep_last at least 1."
+            )
+        self.trainer = Trainer(
+            lab.diffusion, lab.objective, lab.timestep, lab.optimizer,
+            lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device,
+        )  # fmt: skip
+        self.tracker: Tracker = build("tracker", config["tracker"])
+        self.history: list[dict[str, Any]] = []  # per-t values of each validation, for the heatmap
+        self.tracker_id: str | None = None
+        self._restore()
+
+    def run(self) -> dict[str, Any]:
+        trainer, say_plan = self.trainer, forecast(self.lab, self.trainer)
+        say(say_plan)
+        write_environment(self.run_dir, self.lab.device)
+        self.metrics = MetricsFile(self.run_dir / "metrics.jsonl", resume_at=trainer.step)
+        self.tracker.start(self.run_dir, dict(self.lab.config), self._info())
+        code = 1
+        try:
+            with Stop() as self.stop, torch.autograd.set_detect_anomaly(self.lab.config["trainer"]["detect_anomaly"]):
+                with (
+                    self._profiler() as self.profiler,
+                    Progress("training", unit="step", total=trainer.settings.steps) as self.bar,
+                ):
+                    self.bar.start_at(trainer.step)
+                    trainer.run(self._on_step)
+                result = self._finish()
+            code = 0
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+            raise
+        finally:
+            self.metrics.close()
+            self.tracker.finish(code)
+        return result
+
+    # -- during training ------------------------------------------------------------------------------------------
+
+    def _on_step(self, row: dict[str, float]) -> None:
+        trainer, config = self.trainer, self.lab.config
+        images: dict[str, Path] = {}
+        curves: dict[str, Curve] = {}
+        if self.profiler:
+            self.profiler.step()
+        if row:
+            self.bar.note({"loss": row["train/loss"], self.unit.label: row[f"train/{self.unit.key}"]})
+        self.bar.update(trainer.step)
+        last = trainer.progress >= 1
+        if last or (trainer.settings.val_every and trainer.step % trainer.settings.val_every == 0):
+            row, images, curves = row | self._validate(), self._pictures(), self._curves()
+            self.bar.note({f"val {self.unit.label}": row[f"val/{self.unit.key}"]})
+        if row:
+            self.metrics.write({"step": trainer.step, **row})
+            self.tracker.log(trainer.step, row, images, curves)
+        every = config["checkpoint"]["every"]
+        if last or self.stop.requested or (every and trainer.step % every == 0):
+            self._save(self.run_dir / "checkpoints" / stem(trainer.step))
+        self.stop.check()
+
+    def _validate(self) -> dict[str, float]:
+        """The bound on the validation split with the EMA weights: val/* and bound/bucket_*."""
+        lab, trainer, key = self.lab, self.trainer, self.unit.key
+        with Progress("validating", unit="nfe", transient=True) as bar:
+            estimate = estimates(
+                lab, trainer.averaged, lab.data.val, lab.validation, lambda done, all: bar.update(done, all)
+            )[0]
+        self.ledger, values = ledger.build(estimate), totals(estimate)
+        self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
+        self._save_training_terms()
+        self.history.append({"step": trainer.step, "values": [float(v) for v in self.ledger.columns[key]]})
+        if trainer.best is None or values[key] < trainer.best:
+            trainer.best = values[key]
+            self._save(self.run_dir / "checkpoints" / "best")
+        wanted = ("prior_kl", "transition_kl", "decoder_nll", "mean_error", "variance_mismatch")
+        names = (key, f"{key}_se", *wanted, *(f"{name}_se" for name in wanted), f"{key}_optimal_variance")
+        return {f"val/{name}": values[name] for name in names} | buckets(self.ledger)
+
+    def _save_training_terms(self) -> None:
+        """What the training steps since the last validation say of each t: unweighted mean, standard error, count."""
+        count, mean, se = (column.numpy() for column in self.trainer.meter.read_per_t())
+        scale = 1 / (math.prod(self.lab.data.shape) * self.unit.nats)
+        key, seen = self.unit.key, count > 0
+        columns = {"t": np.arange(1, len(count) + 1)[seen], key: mean[seen] * scale, f"{key}_se": se[seen] * scale}
+        table = ledger.Ledger(self.unit, columns | {"count": count[seen].astype(np.int64)}, {})
+        table.save(self.run_dir / "bound" / f"train_{stem(self.trainer.step)}.csv")
+
+    def _pictures(self) -> dict[str, Path]:
+        """Samples from fixed noise and the map of L_t over t and training step."""
+        lab, trainer = self.lab, self.trainer
+        x = draw(lab, trainer.averaged, lab.preview)
+        return {
+            "sample/grid": picture(lab, x, self.run_dir / "samples" / f"{stem(trainer.step)}.png"),
+            "bound/heatmap": heatmap(self.history, self.run_dir / "figures" / "heatmap.png", unit=self.unit.label),
+        }
+
+    def _curves(self) -> dict[str, Curve]:
+        return {"bound/per_t": per_t_curve(self.ledger), "bound/per_log_snr": per_log_snr_curve(self.ledger)}
+
+    # -- at the end -----------------------------------------------------------------------------------------------
+
+    def _finish(self) -> dict[str, Any]:
+        """The bound on the test split, samples of the full chain, figures, result.json (last)."""
+        lab, trainer, key = self.lab, self.trainer, self.unit.key
+        started = time.perf_counter()
+        base = self.run_dir / "bound" / stem(trainer.step)
+        with Progress("evaluating the test split", unit="nfe") as bar:
+            result = measure(lab, trainer.averaged, lab.data.test, lab.bound, base, watch(bar, self.stop))
+        evaluated = time.perf_counter()
+        with Progress("sampling", unit="step") as bar:
+            x = draw(lab, trainer.averaged, lab.sampler, watch(bar, self.stop))
+        samples = picture(lab, x, self.run_dir / "samples" / "final.png")
+        rows = ledger.Ledger.load(base.with_name(base.name + ".csv"), result)
+        title = self._info().name
+        figures = {
+            "bound/figure": per_timestep(rows, self.run_dir / "figures" / "bound_per_t.png", title=title),
+            "bound/figure_log_snr": per_log_snr(rows, self.run_dir / "figures" / "bound_per_log_snr.png", title=title),
+        }
+        result |= {
+            "objective": trainer.best if trainer.best is not None else result[key],
+            f"best_val_{key}": trainer.best,
+            "step": trainer.step,
+            "seed": lab.config["seed"],
+            "choices": {group: lab.config[group]["name"] for group in GROUPS} | {"T": lab.diffusion.schedule.T},
+            "parameters": sum(p.numel() for p in lab.model.parameters()),
+            "train_seconds": trainer.seconds,
+            "evaluate_seconds": evaluated - started,
+        }
+        self.tracker.log(trainer.step + 1, {}, {"sample/final": samples, **figures}, {})
+        self.tracker.summary(self._summary(result))
+        write_json(self.run_dir / "result.json", finite(result))
+        print(table(result, lab))
+        print(
+            f"trained {trainer.step:,} steps in {duration(trainer.seconds)}, evaluated {result['nfe']:,} terms of "
+            f"{result['examples']:,} test examples in {duration(result['evaluate_seconds'])}\n"
+            f"figure  {figures['bound/figure']}\nsamples {samples}\nrun     {self.run_dir}",
+            flush=True,
+        )
+        return result
+
+    def _summary(self, result: dict[str, Any]) -> dict[str, Any]:
+        key = self.unit.key
+        scalars = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
+        return finite(scalars | {f"best/val_{key}": result[f"best_val_{key}"]})
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def _save(self, directory: Path) -> None:
+        state = self.trainer.state_dict() | {"history": self.history, "tracker_id": self.tracker.id}
+        checkpoint.save(directory, state)
+        checkpoint.prune(self.run_dir, self.lab.config["checkpoint"]["keep_last"])
+
+    def _restore(self) -> None:
+        """`resume` (go on exactly) or `init` (another run's weights, everything else fresh)."""
+        resume, init = self.lab.config["resume"], self.lab.config["init"]
+        own = checkpoint.newest_first(self.run_dir)
+        if resume is None and own:
+            raise ConfigError(
+                f"{self.run_dir} already holds checkpoints; set resume=auto to go on with them or choose another directory."
+            )
+        source = (own[0] if own else None) if resume == "auto" else checkpoint.latest(Path(resume)) if resume else None
+        if source:
+            state = checkpoint.load(source)
+            load_weights(self.lab.model, state["model"], source)
+            self.trainer.load_state_dict(state)
+            self.history, self.tracker_id = state["history"], state["tracker_id"]
+            say(f"resuming from {source} at step {self.trainer.step}")
+        elif init:
+            weights = checkpoint.load(checkpoint.latest(Path(init)))["ema"]
+            load_weights(self.lab.model, weights, Path(init))
+            self.trainer.ema.module.load_state_dict(weights)
+
+    def _info(self) -> RunInfo:
+        config, node = self.lab.config, self.lab.config["tracker"]
+        choices = [str(config[group]["name"]) for group in GROUPS]
+        in_sweep = "multirun" in self.run_dir.parts
+        return RunInfo(
+            name=node.get("name") or "-".join(choices[1:5]) + (f"-{self.run_dir.name}" if in_sweep else ""),
+            group=node.get("group") or (self.run_dir.parent.name if in_sweep else None),
+            job_type=str(config["task"]["name"]),
+            tags=[f"{group}={choice}" for group, choice in zip(GROUPS, choices, strict=True)]
+            + list(node.get("tags") or []),
+            notes=node.get("notes"),
+            id=self.tracker_id,
+        )
+
+    def _profiler(self) -> Any:
+        from contextlib import nullcontext
+
+        if not self.lab.config["trainer"]["profile"]:
+            return nullcontext()
+        path = self.run_dir / "figures" / "profile.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return torch.profiler.profile(
+            schedule=torch.profiler.schedule(wait=5, warmup=5, active=10, repeat=1),
+            on_trace_ready=lambda profile: profile.export_chrome_trace(str(path)),
+        )
