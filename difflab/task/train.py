@@ -174,7 +174,9 @@ class Session:
             "evaluate_seconds": evaluated - started,
         }
         self.tracker.log(trainer.step + 1, {}, {"sample/final": samples, **figures}, {})
-        self.tracker.summary(self._summary(result))
+        summary = self._summary(result)
+        self.metrics.write({"step": trainer.step, "summary": summary})
+        self.tracker.summary(summary)
         write_json(self.run_dir / "result.json", finite(result))
         print(table(result, lab))
         print(

@@ -33,7 +33,7 @@ class Meter:
 
     def read_per_t(self) -> tuple[Tensor, Tensor, Tensor]:
         """(count, mean, standard error) of the term at t = 1..T since the last call, float64 on the CPU; NaN if unseen."""
-        count, total, squares = self.per_t[:, 1:].cpu()
+        count, total, squares = self.per_t[:, 1:].cpu().clone()  # .cpu() of a CPU tensor is the tensor itself
         self.per_t.zero_()
         mean = total / count
         variance = (squares / count - mean**2).clamp(min=0) * count / (count - 1)
