@@ -44,7 +44,8 @@ class Stratified(Design):
         u = uniform(key(self.seed, index[example], draw, torch.full_like(draw, -1)))  # t = -1: no noise is keyed so
         drawn = exact + 1 + ((u[:, None] + torch.arange(times)) * (rest / max(times, 1))).floor().long()
         t = torch.cat([torch.arange(1, exact + 1).expand(len(u), exact), drawn.clamp(max=T)], dim=1)
-        weight = torch.cat([torch.ones(exact), torch.full((times,), rest / max(times, 1))]).double() / self.draws
+        weight = torch.ones(exact + times, dtype=torch.float64) / self.draws
+        weight[exact:] *= rest / max(times, 1)
         columns = exact + times
         return Plan(
             example[:, None].expand(-1, columns).flatten(),
