@@ -13,6 +13,7 @@ from torch.nn import Module
 from .bound.base import Design
 from .bound.estimator import Examples
 from .build import build
+from .config.pairs import check_pairs
 from .data.base import Data, Split
 from .diffusion import Diffusion
 from .errors import ConfigError
@@ -60,15 +61,10 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     device = choose_device(config["device"])
     torch.manual_seed(config["seed"])
     data: Data = build("data", config["data"])
+    check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
     for group in ("decoder", "process", "schedule", "parameterization", "variance"):
         context[group] = build(group, config[group], **context)
-    if context["decoder"].discrete != (data.levels is not None):
-        wanted = "decoder=gaussian" if data.levels is None else "decoder=discretized_gaussian"
-        raise ConfigError(
-            f"decoder={config['decoder']['name']} does not suit data={config['data']['name']}: a density and a probability "
-            f"mass are not comparable; set {wanted}."
-        )
     context["heads"] = context["variance"].heads
     model = build("model", config["model"], **context).to(device)
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
@@ -81,14 +77,6 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "bound": build("bound", config["bound"]),
         "validation": build("bound", config["validation"]),
     }
-    for key in ("bound", "validation"):
-        if parts[key].clip_x0 and data.levels is None:
-            raise ConfigError(
-                f"{key}.clip_x0=true needs data with a range to clip to; data={config['data']['name']} has none: set false."
-            )
-    for key in ("sampler", "preview"):
-        if parts[key].steps is not None:
-            context["schedule"].even(parts[key].steps)  # fails now rather than after the training
     return Laboratory(config=config, device=device, data=data, diffusion=Diffusion(model=model, **chain), **parts)
 
 

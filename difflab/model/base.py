@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, NotDefined
 
 
 class Model(nn.Module, ABC):
@@ -60,4 +60,11 @@ def check_fraction(key: str, value: float) -> None:
 def check_pictures(model: str, shape: tuple[int, ...]) -> None:
     """`shape` is that of a picture."""
     sentence = f"model={model} takes pictures [C, H, W], and this data has shape {list(shape)}; choose model=mlp."
-    check(len(shape) == 3, sentence)
+    if len(shape) != 3:
+        raise NotDefined(sentence)
+
+
+def check_vectors(model: str, shape: tuple[int, ...]) -> None:
+    """`shape` is that of a vector."""
+    if len(shape) != 1:
+        raise NotDefined(f"model={model} takes vectors [D], and this data has shape {list(shape)}; choose model=unet_small.")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._features import Conditioning, float32, working_dtype
-from .base import Model, check, check_count, check_fraction
+from .base import Model, check_count, check_fraction, check_vectors
 
 
 class MLP(Model):
@@ -24,10 +24,7 @@ class MLP(Model):
         dropout: float,
         num_classes: int | None,
     ) -> None:
-        check(
-            len(shape) == 1,
-            f"model=mlp takes vectors [D], and this data has shape {list(shape)}; choose model=unet_small.",
-        )
+        check_vectors("mlp", shape)
         check_count("width", width)
         check_count("depth", depth)
         check_fraction("dropout", dropout)

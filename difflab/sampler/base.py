@@ -14,10 +14,12 @@ from ..errors import ConfigError
 
 
 class Sampler(ABC):
-    """`steps`: K, evenly spaced over the chain with both ends kept (None = all T); `count`: how many samples;
+    """`steps`: K, evenly spaced over the chain with both ends kept (None, or more than T: all T); `count`: how many samples;
     `clip_x0`: clip each x0_hat to the data range (no effect on continuous data)."""
 
     def __init__(self, steps: int | None, count: int, clip_x0: bool) -> None:
+        if steps is not None and steps < 1:
+            raise ConfigError(f"sampler.steps={steps} must be at least 1, or null for the whole chain.")
         if count < 1:
             raise ConfigError(f"sampler.count={count} must be at least 1.")
         self.steps, self.count, self.clip_x0 = steps, count, clip_x0
@@ -37,7 +39,7 @@ class Sampler(ABC):
     ) -> Tensor:
         """x_0, float32 [count, *shape] on the device. Its noise depends on `seed` alone: runs share their grids' noise."""
         schedule = diffusion.schedule
-        if self.steps is not None:
+        if self.steps is not None and self.steps < schedule.T:
             schedule = schedule.respace(schedule.even(self.steps))
             diffusion = replace(diffusion, schedule=schedule)
         generator = torch.Generator().manual_seed(seed)

@@ -127,7 +127,7 @@ class Schedule(ABC):
     def even(self, steps: int) -> Tensor:
         """`steps` evenly spaced times that keep both ends (1 and T); a single step keeps T."""
         if not 1 <= steps <= self.T:
-            raise ConfigError(f"sampler.steps={steps} must lie in 1..{self.T} (schedule.T); choose a smaller number.")
+            raise ConfigError(f"a chain of {self.T} steps (schedule.T) has no part of {steps} steps; choose a number in 1..{self.T}.")
         return torch.linspace(1 if steps > 1 else self.T, self.T, steps, dtype=torch.float64).round().long()
 
 

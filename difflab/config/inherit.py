@@ -1,0 +1,142 @@
+"""A run's own configuration as overrides: resume=RUN_DIR goes on with it, task=evaluate run=RUN_DIR measures it.
+
+The record is `.hydra/config.yaml`, the values that ran, not what the options of that time would compose to today. It is
+turned into the shortest command line that composes to it: the options it chose and the values that differ from theirs.
+It is data: its plugins do not count, and it is judged like anything typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import ConfigError
+from .check import listed, show
+from .compose import Composer, plain, quoted
+from .schema import Schema
+
+FROZEN = ("data", "process", "schedule", "parameterization", "variance", "model", "space")  # what a checkpoint was trained as
+MACHINE = ("data.root", "data.num_workers", "data.download", "data.url")  # how the data gets here, not what it is
+_OWN = ("run", "runs", "resume", "plugins")  # of one command line, never of the run
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run directory's configuration and the options that were chosen."""
+
+    directory: Path
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+
+
+def find_run(key: str, value: str) -> Path:
+    """The run directory that a path (itself, its checkpoints/, a checkpoint in it) belongs to."""
+    path = Path(value)
+    if not path.exists():
+        raise ConfigError(f"{key}={value}: there is no such directory; give a run directory or a checkpoint in it.")
+    for directory in [path, *path.absolute().parents[:2]]:
+        if (directory / ".hydra" / "config.yaml").is_file():
+            return directory
+    raise ConfigError(f"{key}={value} is no run: it has no .hydra/config.yaml; give a run directory or a checkpoint in it.")
+
+
+def load_run(directory: Path) -> Saved:
+    """Read a run's record; ConfigError names a file that cannot be read."""
+    file = directory / ".hydra" / "config.yaml"
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if not isinstance(config, dict):
+            raise ValueError("it holds no mapping")
+        file = directory / ".hydra" / "hydra.yaml"
+        choices = OmegaConf.select(OmegaConf.load(file), "hydra.runtime.choices") if file.is_file() else None
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file} cannot be read ({show(error)}); restore it or start a new run.") from error
+    plain_choices = {str(k): str(v) for k, v in choices.items()} if choices is not None else {}
+    return Saved(directory, {str(k): v for k, v in config.items()}, plain_choices)
+
+
+def inherited(saved: Saved, typed: Sequence[Override], composer: Composer, keep_task: bool) -> list[str]:
+    """The overrides that compose to the saved configuration, less what `typed` replaces."""
+    schema = composer.schema
+    groups = {package: group if group == package else f"{group}@{package}" for package, group in schema.packages.items()}
+    typed_keys = [override.key_or_group + (f"@{override.package}" if override.package else "") for override in typed]
+    choices = {}
+    for package, key in groups.items():
+        node = saved.config.get(package)
+        if isinstance(node, Mapping) and (package != "task" or keep_task):
+            choices[package] = _option(schema, schema.packages[package], node, saved.choices.get(key))
+    lines = [f"{groups[package]}={option}" for package, option in choices.items() if option]
+    base = plain(composer.compose(lines))
+    gone = {package for package, key in groups.items() if key in typed_keys} | {"task"}
+    replaced = {*_OWN, *gone} | (set() if keep_task else {"init"})
+    lines = [line for line in lines if line.partition("=")[0] not in typed_keys]
+    for path, value in _differences(base, saved.config):
+        if path.split(".")[0] not in replaced and not any(path == key or path.startswith(key + ".") for key in typed_keys):
+            lines.append(f"{path}={quoted(value)}")
+    return lines
+
+
+def check_untouched(typed: Sequence[Override], key: str) -> None:
+    """ConfigError if data, chain or model are typed where they come from a run."""
+    for override in typed:
+        path = override.key_or_group
+        package = override.package or path.split("/")[0].split(".")[0]
+        if package in FROZEN and path not in MACHINE:
+            raise ConfigError(f"{override.input_line} cannot be changed here: data, chain and model come from {key}; leave it out.")
+
+
+def check_same(saved: Saved, config: Mapping[str, Any]) -> None:
+    """ConfigError if a run would go on with other data, another chain or another model."""
+    for key in FROZEN:
+        before, now = saved.config.get(key), config.get(key)
+        for path, value in _differences({key: before}, {key: now}):
+            if path not in MACHINE:
+                was = _select({key: before}, path)
+                raise ConfigError(
+                    f"{path} is {show(was)} in {saved.directory} and {show(value)} here; a run goes on with its own data, chain and model: "
+                    "leave it out or start a new run."
+                )
+
+
+def needs_run(task: str, typed: Mapping[str, Any]) -> str:
+    """The value of run= that a task needs; ConfigError if it is not there."""
+    value = typed.get("run")
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"run=null: task={task} needs run=RUN_DIR or run=CHECKPOINT.")
+    return value
+
+
+def _option(schema: Schema, group: str, node: Mapping[str, Any], choice: str | None) -> str:
+    """The option that was chosen or, where it is not known any more, the one of its variant that is nearest."""
+    options, name_key = schema.options[group], schema.name_key(group)
+    name = node.get(name_key) if name_key else None
+    fitting = [option for option, file in options.items() if name_key is None or file.name == name]
+    if choice in fitting:
+        return str(choice)
+    if not fitting:
+        names = listed(schema.names(group))
+        raise ConfigError(f"the run's {group} {show(name)} is not in the registry; choose {group}={names} or type the plugins it needs.")
+    return max(fitting, key=lambda option: sum(node.get(k) == v for k, v in options[option].values.items()))
+
+
+def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, wanted value) of every leaf that differs; keys that `wanted` lacks keep their value."""
+    for key, value in wanted.items():
+        path, before = f"{prefix}{key}", base.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            yield from _differences(before, value, f"{path}.")
+        elif key not in base or before != value or isinstance(before, bool) != isinstance(value, bool):
+            yield path, value
+
+
+def _select(config: Mapping[str, Any], path: str) -> Any:
+    for key in path.split("."):
+        config = config[key] if isinstance(config, Mapping) and key in config else {}
+    return config if config != {} else None

@@ -1,0 +1,86 @@
+"""Choices that exclude each other: the one table, with the reason and the remedy of each.
+
+`Setting` holds what a rule may look at: the configuration and, where known, whether the data is continuous. Before torch
+is imported that is known from the decoder that the data set's own YAML brings along; `difflab.assemble` knows it for sure
+and asks again. (Choices that only a built object can judge, as a model and a shape it cannot take, are refused by its
+constructor with the same NotDefined.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import NotDefined
+from .schema import Schema
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A configuration, and whether its data is continuous (None: not known yet)."""
+
+    config: Mapping[str, Any]
+    continuous: bool | None = None
+
+    def name(self, group: str) -> str:
+        return str(self.config[group]["name"])
+
+    def clips(self, key: str) -> bool:
+        return bool(self.config[key].get("clip_x0"))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two choices that cannot stand together, and one sentence that says why and what to choose instead."""
+
+    keys: tuple[str, str]
+    refused: Callable[[Setting], bool]
+    sentence: str
+
+
+TABLE = (
+    Pair(
+        ("objective", "variance"),
+        lambda run: run.name("objective") == "simple" and run.name("variance").startswith("learned_"),
+        "objective=simple gives variance={variance} no gradient; set objective=hybrid, or variance=fixed_beta.",
+    ),
+    Pair(
+        ("decoder", "data"),
+        lambda run: run.name("decoder") != "gaussian" and run.continuous is True,
+        "decoder={decoder} is a probability of grey levels and data={data} is continuous; set decoder=gaussian.",
+    ),
+    Pair(
+        ("decoder", "data"),
+        lambda run: run.name("decoder") == "gaussian" and run.continuous is False,
+        "decoder=gaussian is a density and data={data} has grey levels, so its bits would compare with nothing; set decoder=discretized_gaussian.",
+    ),
+    Pair(
+        ("bound.clip_x0", "data"),
+        lambda run: run.clips("bound") and run.continuous is True,
+        "bound.clip_x0=true needs data with a range to clip to and data={data} has none; set bound.clip_x0=false.",
+    ),
+    Pair(
+        ("validation.clip_x0", "data"),
+        lambda run: run.clips("validation") and run.continuous is True,
+        "validation.clip_x0=true needs data with a range to clip to and data={data} has none; set validation.clip_x0=false.",
+    ),
+)
+
+
+def check_pairs(config: Mapping[str, Any], continuous: bool | None = None) -> None:
+    """NotDefined with the sentence of the first refused pair."""
+    setting = Setting(config, continuous)
+    for pair in TABLE:
+        if pair.refused(setting):
+            names = {group: node["name"] for group, node in config.items() if isinstance(node, Mapping) and "name" in node}
+            raise NotDefined(pair.sentence.format_map(names))
+
+
+def continuous_by_file(config: Mapping[str, Any], choice: str | None, schema: Schema) -> bool | None:
+    """Whether the data is continuous, from the decoder its YAML names; None if no file tells (a plugin, a foreign option)."""
+    option = schema.options["data"].get(choice or "")
+    if option is None:
+        options = [o for o in schema.options["data"].values() if o.name == config["data"].get("name")]
+        option = options[0] if options else None
+    return None if option is None else option.suits.get("decoder") == "gaussian"

@@ -1,0 +1,126 @@
+"""Every choice works with every other: a covering array of all pairs of options trains, is measured and samples."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, product
+
+import pytest
+import torch
+
+from difflab.assemble import assemble
+from difflab.bound import ledger
+from difflab.bound.estimator import evaluate
+from difflab.config.compose import composer, plain
+from difflab.config.schema import conf_directory, load_schema
+from difflab.errors import NotDefined
+from difflab.train.trainer import Settings, Trainer
+
+FACTORS = {
+    "data": ["digits", "gaussian", "gaussian_mixture", "swiss_roll"],
+    "model": ["unet_small", "unet", "dit_small", "mlp"],
+    "schedule": ["linear", "cosine"],
+    "parameterization": ["eps", "x0", "mu", "v"],
+    "variance": ["fixed_beta", "fixed_beta_tilde", "learned_range", "learned_diagonal"],
+    "objective": ["simple", "vlb", "hybrid"],
+    "timestep": ["uniform", "stratified", "importance"],
+    "sampler": ["ancestral", "ddim"],
+    "bound": ["exhaustive", "stratified"],
+    "optimizer": ["adam", "adamw"],
+}
+TINY = {
+    "unet_small": ["model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16"],
+    "unet": ["model.channels=8", "model.channel_mult=[1,2]", "model.blocks=1", "model.groups=2", "model.embedding=16", "model.attention=[]"],
+    "dit_small": ["model.width=32", "model.depth=1", "model.embedding=16"],
+    "mlp": ["model.width=16", "model.embedding=16"],
+}  # fmt: skip
+SMALL = [
+    "schedule.T=30", "trainer.steps=2", "trainer.batch_size=8", "trainer.log_every=1", "bound.examples=4", "sampler.count=2",
+    "sampler.steps=3", "tracker=none",
+]  # fmt: skip
+
+
+def refused(row: dict[str, str]) -> bool:
+    """contract.md's table, written down again: what the product must not define."""
+    picture = row.get("data") == "digits"
+    return (
+        (row.get("objective") == "simple" and row.get("variance", "").startswith("learned"))
+        or ("data" in row and "model" in row and picture != (row["model"] != "mlp"))
+    )  # fmt: skip
+
+
+def covering_array() -> list[dict[str, str]]:
+    """Greedy: rows until every pair of options that may stand together has stood together."""
+    names = list(FACTORS)
+    todo = {
+        frozenset([(a, x), (b, y)])
+        for a, b in combinations(names, 2)
+        for x, y in product(FACTORS[a], FACTORS[b])
+        if not refused({a: x, b: y})
+    }
+    rows = []
+    while todo:
+        row = dict(min(todo, key=sorted))
+        for name in names:
+            if name not in row:
+                options = [x for x in FACTORS[name] if not refused(row | {name: x})]
+                row[name] = max(options, key=lambda x, name=name: sum(p <= set((row | {name: x}).items()) for p in todo))
+        todo -= {frozenset(pair) for pair in combinations(row.items(), 2)}
+        rows.append({name: row[name] for name in names})
+    return rows
+
+
+ROWS = covering_array()
+
+
+def config_of(overrides: list[str]) -> dict:
+    schema = load_schema()
+    with composer(conf_directory(), schema) as composing:
+        return plain(composing.compose(overrides))
+
+
+def test_the_covering_array_is_small_and_complete() -> None:
+    assert len(ROWS) <= 40
+    seen = {frozenset(pair) for row in ROWS for pair in combinations(row.items(), 2)}
+    assert frozenset([("parameterization", "mu"), ("variance", "learned_diagonal")]) in seen
+    assert not any(refused(row) for row in ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
+def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> None:
+    lab = assemble(config_of([f"{group}={name}" for group, name in row.items()] + TINY[row["model"]] + SMALL))
+    before = {name: p.clone() for name, p in lab.model.named_parameters()}
+    trainer = Trainer(
+        lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
+        Settings(**lab.config["trainer"]), 0, lab.device,
+    )  # fmt: skip
+    rows = []
+    trainer.run(rows.append)
+    assert trainer.step == 2 and all(math.isfinite(value) for row in rows for value in row.values())
+    assert any(not torch.equal(p, before[name]) for name, p in lab.model.named_parameters())
+    estimate = evaluate(trainer.averaged, lab.examples(lab.data.val), lab.bound)
+    table = ledger.build(estimate)
+    key = table.unit.key
+    assert math.isfinite(table.totals[key])
+    assert table.columns[key].sum() == pytest.approx(table.totals[key], rel=1e-6)
+    x = lab.sampler.sample(trainer.averaged, lab.data.shape, 0)
+    assert x.shape == (2, *lab.data.shape) and bool(x.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["objective=simple", "variance=learned_range"], "objective=simple"),
+        (["objective=simple", "variance=learned_diagonal"], "objective=simple"),
+        (["data=swiss_roll", "decoder=discretized_gaussian"], "decoder=gaussian"),
+        (["data=digits", "decoder=gaussian"], "decoder=discretized_gaussian"),
+        (["data=swiss_roll", "bound.clip_x0=true"], "bound.clip_x0=false"),
+        (["data=swiss_roll", "validation.clip_x0=true"], "validation.clip_x0=false"),
+        (["data=swiss_roll", "model=unet_small"], "mlp"),
+        (["data=digits", "model=mlp"], "unet"),
+    ],
+)
+def test_each_refused_pair_gives_its_sentence(overrides: list[str], words: str) -> None:
+    with pytest.raises(NotDefined, match=words) as caught:
+        assemble(config_of([*overrides, "tracker=none"]))
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
