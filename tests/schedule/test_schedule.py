@@ -1,0 +1,144 @@
+"""Tables: against the classical formulas, their identities, their refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from difflab.errors import ConfigError
+from difflab.schedule.base import Schedule, log_snr_from_betas
+from difflab.schedule.cosine import Cosine
+from difflab.schedule.linear import Linear
+from tests.analytic import SCHEDULES, cosine, linear, times
+
+
+def classical_betas(name: str, T: int) -> np.ndarray:
+    """As improved-diffusion writes them, in extended precision."""
+    if name == "linear":
+        return np.linspace(np.longdouble(1e-4) * 1000 / T, np.longdouble(0.02) * 1000 / T, T, dtype=np.longdouble)
+    x = (np.arange(T + 1, dtype=np.longdouble) / T + np.longdouble(0.008)) / np.longdouble(1.008)
+    f = np.cos(x * np.longdouble(np.pi) / 2) ** 2
+    return np.minimum(1 - f[1:] / f[:-1], np.longdouble(0.999))
+
+
+@pytest.mark.parametrize("name, T", [(n, T) for n in SCHEDULES for T in (21, 1000, 4000)] + [("cosine", 2)])
+def test_the_tables_equal_the_classical_products(name, T):
+    betas = classical_betas(name, T)
+    abar = np.cumprod(1 - betas)
+    before = np.concatenate([[1.0], abar[:-1]])
+    step = SCHEDULES[name](T).step(times(T, 1))
+    expected = {
+        "beta": betas,
+        "beta_tilde": betas * (1 - before) / (1 - abar),
+        "c0": np.sqrt(before) * betas / (1 - abar),
+        "ct": np.sqrt(1 - betas) * (1 - before) / (1 - abar),
+        "alpha": np.sqrt(abar),
+        "sigma": np.sqrt(1 - abar),
+    }
+    ours = {
+        "beta": step.log_beta.exp(),
+        "beta_tilde": torch.where(step.is_first, 0.0, step.log_beta_tilde.exp()),
+        "c0": step.c0,
+        "ct": step.ct,
+        "alpha": step.t.alpha,
+        "sigma": step.t.sigma,
+    }
+    for key, values in expected.items():
+        np.testing.assert_allclose(ours[key].numpy(), values.astype(np.float64), rtol=1e-9, atol=1e-300, err_msg=key)
+    assert all(value.dtype == torch.float64 for value in ours.values())
+
+
+@pytest.mark.parametrize("T", [1, 2, 1000, 4000])
+def test_the_log_snr_falls_from_infinity(T):
+    log_snr = cosine(T).log_snr
+    assert len(log_snr) == T + 1 and log_snr[0] == torch.inf
+    assert bool((log_snr.diff() < 0).all()) and bool(torch.isfinite(log_snr[1:]).all())
+
+
+def test_at_the_first_step_beta_tilde_reads_beta_tilde_2():
+    step = linear(1000).step(torch.tensor([1, 2]))
+    assert float(step.log_beta_tilde[0]) == float(step.log_beta_tilde[1])
+    assert step.is_first.tolist() == [True, False]
+    assert float(step.log_beta[0].exp()) == pytest.approx(1e-4, rel=1e-9)
+    assert float(step.log_ratio[0]) == pytest.approx(float(step.log_beta[0] - step.log_beta_tilde[1]), rel=1e-12)
+
+
+def test_a_chain_of_one_step_reads_beta_1():
+    step = cosine(1).step(torch.tensor([1]))
+    assert float(step.log_beta_tilde) == float(step.log_beta) == pytest.approx(np.log(0.999), rel=1e-9)
+    assert float(step.log_ratio) == 0 and float(step.c0) == 1 and float(step.ct) == 0
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_beta_tilde_never_exceeds_beta(name):
+    step = SCHEDULES[name](1000).step(times(1000, 1))
+    assert bool((step.log_ratio > 0).all())
+    torch.testing.assert_close(step.log_ratio, step.log_beta - step.log_beta_tilde, rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("T", [1, 5, 20])
+def test_linear_refuses_short_chains_and_names_the_shortest(T):
+    with pytest.raises(ConfigError, match=rf"schedule\.T={T} .*at least 21"):
+        linear(T)
+    assert linear(21).T == 21
+
+
+@pytest.mark.parametrize("last_beta, smallest", [(0.001, 2), (0.0205, 21), (0.03, 31), (0.5, 501)])
+def test_linears_shortest_chain_follows_its_end_point(last_beta, smallest):
+    linear(smallest, 1e-4, last_beta)
+    with pytest.raises(ConfigError, match=f"at least {smallest}"):
+        linear(smallest - 1, 1e-4, last_beta)
+
+
+@pytest.mark.parametrize(
+    "build, key",
+    [
+        (lambda: Linear(T=100, first_beta=0.0, last_beta=0.02), "first_beta=0.0"),
+        (lambda: Linear(T=100, first_beta=0.03, last_beta=0.02), "first_beta=0.03"),
+        (lambda: Cosine(T=0, s=0.008, max_beta=0.999), "T=0"),
+        (lambda: Cosine(T=2.5, s=0.008, max_beta=0.999), "T=2.5"),  # type: ignore[arg-type]
+        (lambda: Cosine(T=10, s=-0.1, max_beta=0.999), "s=-0.1"),
+        (lambda: Cosine(T=10, s=float("nan"), max_beta=0.999), "s=nan"),
+        (lambda: Cosine(T=10, s=0.008, max_beta=1.0), "max_beta=1.0"),
+    ],
+)
+def test_impossible_values_are_refused_by_name(build, key):
+    with pytest.raises(ConfigError, match=key):
+        build()
+
+
+def test_a_table_that_does_not_fall_is_refused():
+    for bad in ([3.0, 3.0], [1.0, 2.0], [1.0, float("nan")]):
+        with pytest.raises(ConfigError, match="fall"):
+            type("Odd", (Schedule,), {})(torch.tensor([torch.inf, *bad], dtype=torch.float64))
+
+
+def test_beta_and_log_snr_are_each_others_inverse():
+    betas = torch.logspace(-12, -1e-4, 300, dtype=torch.float64)
+    schedule = type("Some", (Schedule,), {})(log_snr_from_betas(betas[:200]))
+    torch.testing.assert_close(schedule.step(times(200, 1)).log_beta.exp(), betas[:200], rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 50, 1000])
+def test_even_respacing_keeps_both_ends_and_visits_distinct_times(T):
+    schedule = cosine(T)
+    for steps in range(1, T + 1, max(1, T // 60)):
+        even = schedule.even(steps)
+        assert len(even) == steps and int(even[-1]) == T and (steps == 1 or int(even[0]) == 1)
+        assert bool((even.diff() > 0).all())
+    assert torch.equal(schedule.even(T), torch.arange(1, T + 1))
+    for steps in (0, T + 1):
+        with pytest.raises(ConfigError, match=f"{steps} steps.*1..{T}"):
+            schedule.even(steps)
+
+
+def test_a_respaced_chain_is_the_same_levels_jumped_over():
+    schedule, visited = linear(100), torch.tensor([1, 10, 55, 100])
+    short = schedule.respace(visited)
+    assert short.T == 4
+    jumps = schedule.step(visited[1:], visited[:-1])
+    own = short.step(torch.arange(2, 5))
+    for name in ("c", "c0", "ct", "log_beta", "log_beta_tilde"):
+        assert torch.equal(getattr(jumps, name), getattr(own, name)), name
+    assert float(short.step(torch.tensor([1])).log_beta_tilde) == float(own.log_beta_tilde[0])
