@@ -1,0 +1,246 @@
+"""What the terminal shows: the composed configuration, progress, the table of the bound."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from .gaussian import Unit
+
+OPTIMUM = "entropy"  # the one floor that is not to be beaten: the data's own
+VARIANT_KEYS = ("kind", "method", "name")  # what a group may call the key that chooses its variant
+WINDOW = 15.0  # seconds over which the shown rate is measured
+
+
+def duration(seconds: float) -> str:
+    """For people: 0.4 s, 12 s, 2 min 05 s, 1 h 05 min, 2 d 03 h; ? if not finite."""
+    if not math.isfinite(seconds):
+        return "?"
+    if abs(seconds) < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24:02d} h"
+
+
+def config_tree(config: Mapping[str, Any]) -> str:
+    """Indented keys with their values in one column; a group's chosen variant stands on the group's own line."""
+    rows: list[tuple[str, str]] = []
+
+    def walk(node: Mapping[str, Any], depth: int) -> None:
+        for key, value in node.items():
+            if isinstance(value, Mapping):
+                chosen = next((k for k in VARIANT_KEYS if isinstance(value.get(k), str)), None)
+                rows.append(("    " * depth + str(key), value[chosen] if chosen else ""))
+                walk({k: v for k, v in value.items() if k != chosen}, depth + 1)
+            else:
+                rows.append(("    " * depth + str(key), _value(value)))
+
+    walk(config, 0)
+    width = max((len(key) for key, _ in rows), default=0) + 2
+    return "\n".join(f"{key:<{width}}{value}".rstrip() for key, value in rows)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> str:
+    """The bound's terms, each with its standard error, above the sanity floors, lowest first.
+
+    totals: as in result.json (`Ledger.totals`), in `unit`; lines of absent keys are left out. The difference to the
+    best floor has the bound's own standard error: the floors are taken as exact.
+    """
+    lines = [
+        ("L_T", "prior KL", "prior_kl"),
+        ("sum L_t-1", "transition KL", "transition_kl"),
+        ("", "  mean error", "mean_error"),
+        ("", "  variance mismatch", "variance_mismatch"),
+        ("L_0", "decoder", "decoder_nll"),
+        ("L", "bound", unit.key),
+        ("", "  with the best isotropic variance", f"{unit.key}_optimal_variance"),
+    ]
+    facts = [
+        f"{totals[key]:,} {name}"
+        for key, name in (("examples", "examples"), ("nfe", "network evaluations"))
+        if key in totals
+    ]
+    text = [f"{', '.join(facts):<48}{unit.label:>9}    std. error".rstrip()]
+    for symbol, name, key in lines:
+        if totals.get(key) is None:
+            continue
+        if key == unit.key:
+            text.append("-" * 71)
+        text.append(f"{symbol:<10}{name:<36}{_number(totals[key]):>11} {_error(totals.get(key + '_se')):>12}".rstrip())
+    return "\n".join(text + _floor_lines(totals, floors, unit))
+
+
+def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:
+    known = sorted((value, name) for name, value in floors.items() if value is not None and math.isfinite(value))
+    if not known:
+        return []
+    best = next((name for _, name in known if name != OPTIMUM), None)
+    total, se = totals.get(unit.key), totals.get(f"{unit.key}_se")
+    lines = ["", f"sanity floors ({unit.label})"]
+    for value, name in known:
+        note = ""
+        if total is not None and name in (best, OPTIMUM):
+            side = "below" if total < value else "above"
+            what = "no model is below this" if name == OPTIMUM else "best floor"
+            difference = " ".join(filter(None, (f"{abs(total - value):.4f}", _error(se), side)))
+            note = f"   <- {what}: the bound is {difference}"
+        lines.append(f"{'':<10}{name:<36}{value:>11.4f}{note}")
+    return lines
+
+
+def _error(se: float | None) -> str:
+    return "" if se is None or not math.isfinite(se) else f"± {_number(se)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or abs(value) >= 5e-5 else f"{value:.1e}"
+
+
+class Progress:
+    """A bar on a terminal, a plain line every `every` seconds elsewhere; both on stderr.
+
+        with Progress("training", unit="step", total=1500) as bar:
+            for step in ...:
+                bar.note({"loss": 0.0123})      # shown from here on
+                bar.update(step)
+
+    `transient`: nothing is left of it at the end. A broken stream silences it; it never raises.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        unit: str = "step",
+        total: int | None = None,
+        transient: bool = False,
+        every: float = 10.0,
+        stream: TextIO | None = None,
+    ) -> None:
+        self.label, self.unit, self.total, self.transient = label, unit, total, transient
+        self.stream = stream or sys.stderr
+        self.terminal = self._is_terminal()
+        self.interval = 0.1 if self.terminal else every
+        self.done, self._first = 0, 0
+        self._notes: dict[str, float | str] = {}
+        self._started = self._shown = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque()
+
+    def __enter__(self) -> Self:
+        self._started = self._shown = time.monotonic()
+        self._recent.append((self._started, self.done))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.transient:
+            if self.terminal:
+                self._write("\r\x1b[K")
+        else:
+            self._show(finished=True)
+
+    def start_at(self, done: int) -> None:
+        """Work that an earlier run did: it counts as done, not as speed."""
+        self.done = self._first = done
+        self._started = time.monotonic()
+        self._recent = deque([(self._started, done)])
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """So much is done, of so much (if that is known only now)."""
+        self.done, self.total = done, total if total is not None else self.total
+        now = time.monotonic()
+        self._recent.append((now, done))
+        while len(self._recent) > 2 and self._recent[1][0] < now - WINDOW:
+            self._recent.popleft()
+        if now - self._shown >= self.interval:
+            self._show()
+
+    def note(self, values: Mapping[str, float | str]) -> None:
+        """Figures to show beside the progress; they stay until replaced."""
+        self._notes |= values
+
+    def line(self, text: str) -> None:
+        """A line of text above the bar."""
+        self._write(f"\r\x1b[K{text}\n" if self.terminal else f"{text}\n")
+        if self.terminal:
+            self._show()
+
+    @property
+    def rate(self) -> float:
+        """Units a second over the last WINDOW seconds; NaN before the first update."""
+        if len(self._recent) < 2:
+            return math.nan
+        (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else math.nan
+
+    @property
+    def seconds_left(self) -> float:
+        """By the average speed so far, pauses (validation) included: NaN if unknown."""
+        spent, worked = time.monotonic() - self._started, self.done - self._first
+        return (self.total - self.done) * spent / worked if self.total is not None and worked > 0 else math.nan
+
+    def _show(self, finished: bool = False) -> None:
+        self._shown = time.monotonic()
+        text = self._text(finished)
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"\r{text[:width]}\x1b[K" + "\n" * finished)
+        else:
+            self._write(text + "\n")
+
+    def _text(self, finished: bool) -> str:
+        parts = [self.label]
+        if self.total:
+            share = min(max(self.done / self.total, 0.0), 1.0)
+            if self.terminal:
+                parts.append("[" + "#" * round(20 * share) + "." * (20 - round(20 * share)) + "]")
+            parts.append(f"{self.done:,}/{self.total:,} {self.unit} ({share:.0%})")
+        else:
+            parts.append(f"{self.done:,} {self.unit}")
+        if math.isfinite(self.rate) and self.rate > 0:
+            parts.append(f"{self.rate:,.1f} {self.unit}/s" if self.rate >= 1 else f"{1 / self.rate:,.1f} s/{self.unit}")
+        if finished:
+            parts.append(duration(time.monotonic() - self._started))
+        elif math.isfinite(self.seconds_left):
+            parts.append(f"{duration(self.seconds_left)} left")
+        parts += [
+            f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in self._notes.items()
+        ]
+        return "  ".join(parts)
+
+    def _is_terminal(self) -> bool:
+        try:
+            return self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        except (AttributeError, ValueError):
+            return False
+
+    def _write(self, text: str) -> None:
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (OSError, ValueError):  # a closed or full stream must not end the run
+            self._write = lambda text: None
