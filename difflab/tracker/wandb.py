@@ -268,7 +268,7 @@ def _say_where(directory: Path) -> None:
         near = directory
     place = shlex.quote(str(near))
     print(
-        f"W&B: offline run in {place}; read it with `wandb leet {place}`, upload it with `wandb sync {place}`",
+        f"W&B: offline run, `wandb sync DIR` uploads it, `wandb leet DIR` shows it; DIR = {place}",
         file=sys.stderr,
         flush=True,
     )
