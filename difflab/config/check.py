@@ -82,16 +82,22 @@ def _node(package: str, node: Any, schema: Schema, plugins: Sequence[str]) -> di
         name = node.get(name_key)
         if isinstance(name, str) and "." in name:
             _plugin(f"{package}.{name_key}", name, plugins)
-            return {str(k): _finite(f"{package}.{k}", v) for k, v in node.items()}  # its own constructor judges its keys
+            return {
+                str(k): _finite(f"{package}.{k}", v) for k, v in node.items()
+            }  # its own constructor judges its keys
         if name not in schema.names(group):
             names = schema.names(group)
             near = get_close_matches(str(name), names, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ConfigError(f"{package}.{name_key}={show(name)} is no variant of {group}; choose {listed(names)}{hint}.")
+            raise ConfigError(
+                f"{package}.{name_key}={show(name)} is no variant of {group}; choose {listed(names)}{hint}."
+            )
     return _mapping(package, node, schema.fields(group, name), schema)
 
 
-def _mapping(path: str, node: Mapping[str, Any], fields: Mapping[str, Field], schema: Schema | None = None) -> dict[str, Any]:
+def _mapping(
+    path: str, node: Mapping[str, Any], fields: Mapping[str, Field], schema: Schema | None = None
+) -> dict[str, Any]:
     for key in node:
         if key not in fields:
             if schema:
@@ -99,7 +105,9 @@ def _mapping(path: str, node: Mapping[str, Any], fields: Mapping[str, Field], sc
             raise ConfigError(f"there is no key {path}.{key}; {path} takes {', '.join(fields)}.")
     for key in fields:
         if key not in node:
-            raise ConfigError(f"{path}.{key} is missing; choose the option of {path} that shows it, or give it a value.")
+            raise ConfigError(
+                f"{path}.{key} is missing; choose the option of {path} that shows it, or give it a value."
+            )
     return {str(key): _value(f"{path}.{key}", value, fields[key]) for key, value in node.items()}
 
 
@@ -125,7 +133,11 @@ def _value(path: str, value: Any, field: Field) -> Any:
     if given == "int" and "int" not in field.kinds and "float" in field.kinds:
         return float(value)
     if given not in field.kinds:
-        advice = f"""; as text it is written {path}="'{value}'" """.rstrip() if "str" in field.kinds and given in ("int", "float", "bool") else ""
+        advice = (
+            f"""; as text it is written {path}="'{value}'" """.rstrip()
+            if "str" in field.kinds and given in ("int", "float", "bool")
+            else ""
+        )
         raise ConfigError(f"{path}={show(value)} must be {_wanted(field)}{advice}.")
     if isinstance(value, list) and field.items:
         return [_item(f"{path}[{i}]", item, field) for i, item in enumerate(value)]
@@ -164,12 +176,20 @@ def _choices(package: str, schema: Schema) -> str:
 
 
 def _wanted(field: Field) -> str:
-    words = [WORDS[k] for k in ("int", "float", "bool", "str", "list", "dict") if k in field.kinds and not (k == "int" and "float" in field.kinds)]
+    words = [
+        WORDS[k]
+        for k in ("int", "float", "bool", "str", "list", "dict")
+        if k in field.kinds and not (k == "int" and "float" in field.kinds)
+    ]
     return listed([*(words or ["a value"]), *(["null"] if field.null else [])])
 
 
 def show(value: Any) -> str:
     """A value as it is typed, in one short line."""
-    text = {None: "null", True: "true", False: "false"}.get(value, value) if value is None or isinstance(value, bool) else value
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value, value)
+        if value is None or isinstance(value, bool)
+        else value
+    )
     line = " ".join(str(text).split())
     return line if len(line) <= 80 else line[:77] + "..."

@@ -50,7 +50,9 @@ class Composer:
             if not parsed[-1].key_or_group:
                 raise ConfigError(f"{line}: an override is key=value, such as trainer.steps=300.")
             if parsed[-1].key_or_group in self.schema.options and parsed[-1].value() is None and "=" in line:
-                raise ConfigError(unknown_option(line.partition("=")[0], "null", self.schema.options[parsed[-1].key_or_group]))
+                raise ConfigError(
+                    unknown_option(line.partition("=")[0], "null", self.schema.options[parsed[-1].key_or_group])
+                )
         return parsed
 
     def renamed(self, overrides: Sequence[str]) -> list[str]:

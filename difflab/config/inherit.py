@@ -22,7 +22,15 @@ from .check import listed, show
 from .compose import Composer, plain, quoted
 from .schema import Schema
 
-FROZEN = ("data", "process", "schedule", "parameterization", "variance", "model", "space")  # what a checkpoint was trained as
+FROZEN = (
+    "data",
+    "process",
+    "schedule",
+    "parameterization",
+    "variance",
+    "model",
+    "space",
+)  # what a checkpoint was trained as
 MACHINE = ("data.root", "data.num_workers", "data.download", "data.url")  # how the data gets here, not what it is
 _OWN = ("run", "runs", "resume", "plugins")  # of one command line, never of the run
 
@@ -44,7 +52,9 @@ def find_run(key: str, value: str) -> Path:
     for directory in [path, *path.absolute().parents[:2]]:
         if (directory / ".hydra" / "config.yaml").is_file():
             return directory
-    raise ConfigError(f"{key}={value} is no run: it has no .hydra/config.yaml; give a run directory or a checkpoint in it.")
+    raise ConfigError(
+        f"{key}={value} is no run: it has no .hydra/config.yaml; give a run directory or a checkpoint in it."
+    )
 
 
 def load_run(directory: Path) -> Saved:
@@ -65,7 +75,9 @@ def load_run(directory: Path) -> Saved:
 def inherited(saved: Saved, typed: Sequence[Override], composer: Composer, keep_task: bool) -> list[str]:
     """The overrides that compose to the saved configuration, less what `typed` replaces."""
     schema = composer.schema
-    groups = {package: group if group == package else f"{group}@{package}" for package, group in schema.packages.items()}
+    groups = {
+        package: group if group == package else f"{group}@{package}" for package, group in schema.packages.items()
+    }
     typed_keys = [override.key_or_group + (f"@{override.package}" if override.package else "") for override in typed]
     choices = {}
     for package, key in groups.items():
@@ -78,7 +90,9 @@ def inherited(saved: Saved, typed: Sequence[Override], composer: Composer, keep_
     replaced = {*_OWN, *gone} | (set() if keep_task else {"init"})
     lines = [line for line in lines if line.partition("=")[0] not in typed_keys]
     for path, value in _differences(base, saved.config):
-        if path.split(".")[0] not in replaced and not any(path == key or path.startswith(key + ".") for key in typed_keys):
+        if path.split(".")[0] not in replaced and not any(
+            path == key or path.startswith(key + ".") for key in typed_keys
+        ):
             lines.append(f"{path}={quoted(value)}")
     return lines
 
@@ -89,7 +103,9 @@ def check_untouched(typed: Sequence[Override], key: str) -> None:
         path = override.key_or_group
         package = override.package or path.split("/")[0].split(".")[0]
         if package in FROZEN and path not in MACHINE:
-            raise ConfigError(f"{override.input_line} cannot be changed here: data, chain and model come from {key}; leave it out.")
+            raise ConfigError(
+                f"{override.input_line} cannot be changed here: data, chain and model come from {key}; leave it out."
+            )
 
 
 def check_same(saved: Saved, config: Mapping[str, Any]) -> None:
@@ -122,7 +138,9 @@ def _option(schema: Schema, group: str, node: Mapping[str, Any], choice: str | N
         return str(choice)
     if not fitting:
         names = listed(schema.names(group))
-        raise ConfigError(f"the run's {group} {show(name)} is not in the registry; choose {group}={names} or type the plugins it needs.")
+        raise ConfigError(
+            f"the run's {group} {show(name)} is not in the registry; choose {group}={names} or type the plugins it needs."
+        )
     return max(fitting, key=lambda option: sum(node.get(k) == v for k, v in options[option].values.items()))
 
 

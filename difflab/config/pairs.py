@@ -73,7 +73,9 @@ def check_pairs(config: Mapping[str, Any], continuous: bool | None = None) -> No
     setting = Setting(config, continuous)
     for pair in TABLE:
         if pair.refused(setting):
-            names = {group: node["name"] for group, node in config.items() if isinstance(node, Mapping) and "name" in node}
+            names = {
+                group: node["name"] for group, node in config.items() if isinstance(node, Mapping) and "name" in node
+            }
             raise NotDefined(pair.sentence.format_map(names))
 
 

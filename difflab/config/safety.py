@@ -44,11 +44,15 @@ def check_safety(config: Mapping[str, Any]) -> None:
     for path, key, value in _walk(config, ""):
         where = f"{path}.{key}" if path else key
         if key == "_target_" and not (isinstance(value, str) and value in TARGETS.get(path, ())):
-            raise ConfigError(f"{where}={value} is refused: configurations run no code; choose a launcher or sweeper by its group option.")
+            raise ConfigError(
+                f"{where}={value} is refused: configurations run no code; choose a launcher or sweeper by its group option."
+            )
         if isinstance(value, str) and "${" in value:
             resolvers = set(_RESOLVER.findall(value))
             if resolvers - RESOLVERS or _COMPUTED_NAME.search(value):
-                raise ConfigError(f"{where}={value} is refused: of OmegaConf's resolvers only {', '.join(sorted(RESOLVERS))} are allowed.")
+                raise ConfigError(
+                    f"{where}={value} is refused: of OmegaConf's resolvers only {', '.join(sorted(RESOLVERS))} are allowed."
+                )
         if where == "hydra.sweeper.custom_search_space" and value is not None:
             raise ConfigError(f"{where}={value} is refused: it names a function, and configurations run no code.")
         if where.startswith(("hydra.job_logging.", "hydra.hydra_logging.")):
@@ -67,11 +71,13 @@ def _check_logging(where: str, key: str, value: Any) -> None:
     elif key == "filename":
         fine = value in LOG_FILES
     elif isinstance(value, str):
-        fine = "://" not in value and "${" not in value or value in STREAMS
+        fine = ("://" not in value and "${" not in value) or value in STREAMS
     else:
         fine = True
     if not fine:
-        raise ConfigError(f"{where}={value} is refused: logging configurations run no code; use what Hydra's own job_logging options show.")
+        raise ConfigError(
+            f"{where}={value} is refused: logging configurations run no code; use what Hydra's own job_logging options show."
+        )
 
 
 def _walk(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:

@@ -101,7 +101,9 @@ def load_schema(conf: Path | None = None) -> Schema:
     for entry in primary["defaults"]:
         for key, option in entry.items() if isinstance(entry, dict) else ():
             group, _, package = str(key).partition("@")
-            if option is not None and " " not in group:  # not `optional local`, `override hydra/...`, `experiment: null`
+            if (
+                option is not None and " " not in group
+            ):  # not `optional local`, `override hydra/...`, `experiment: null`
                 packages[package or group] = group
     fields = read_fields(conf / "config.yaml")
     keys = {key: value for key, value in fields.items() if key not in ("defaults", "hydra")}

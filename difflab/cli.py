@@ -1,0 +1,316 @@
+"""`difflab ...` and `python -m difflab ...`: Hydra behind a door that checks first.
+
+Everything that can be judged without torch is judged before Hydra makes a directory, configures logging or instantiates
+anything. Then Hydra runs with exactly the command line that was checked, its directory settled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from .config.compose import VERSION, Composer, composer, quoted, translated
+from .config.directory import Prepared, default_directory, has_checkpoints, prepare
+from .config.inherit import check_same, check_untouched, find_run, inherited, load_run, needs_run
+from .config.schema import conf_directory, load_schema
+from .errors import ConfigError, NotDefined
+from .job import FAILED, NOT_DEFINED, checked, job, outcome, sentence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, 1 with one sentence on stderr, 130 / 143 after SIGINT / SIGTERM."""
+    debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        with _terminable():
+            return _main(list(sys.argv[1:] if argv is None else argv), debugging)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as stopped:
+        if stopped.code is None or isinstance(stopped.code, int):
+            return stopped.code or 0
+        print(stopped.code, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `difflab --help | head`
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        if debugging:
+            raise
+        print(sentence(error), file=sys.stderr)
+        return 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked command line: what Hydra is handed, and what to do around it."""
+
+    overrides: list[str]
+    multirun: bool
+    plugins: tuple[str, ...]
+    directory: Path
+    key: str  # the override that sets the directory
+
+
+def _main(argv: list[str], debugging: bool) -> int:
+    args = _parse(argv)
+    if args.shell_completion or args.hydra_help:
+        _hydra(argv, job((), debugging, []))
+        return 0
+    with composer(conf_directory(), load_schema()) as composing:
+        overrides = _with_config_dir(composing.renamed(args.overrides), args.config_dir, composing)
+        plan = _plan(args, overrides, composing)
+    if args.help or args.cfg or args.info:
+        _hydra([*_flags(args), *plan.overrides], job((), debugging, []))
+        return 0
+    prepared = prepare(plan.directory, plan.key)
+    command = ["--multirun"] if plan.multirun else []
+    command += [*plan.overrides, f"{plan.key}={quoted(str(plan.directory))}"]
+    if plan.multirun:
+        return _sweep(command, plan, debugging)
+    return _single(command, plan, prepared, debugging)
+
+
+def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
+    """Check everything that can be checked now."""
+    typed = composing.parse(overrides)
+    values = {override.key_or_group: override.value() for override in typed}
+    plugins = _plugins(typed)
+    overrides, saved_directory = _from_run(overrides, typed, values, composing)
+    first: DictConfig | None = None
+    defined: list[NotDefined | None] = []
+    for single in composing.single_runs(overrides):
+        cfg = composing.compose(single)
+        if first is None:
+            first = cfg
+            params = OmegaConf.to_container(OmegaConf.select(cfg, "hydra.sweeper.params") or OmegaConf.create({}))
+            if cfg.hydra.mode == RunMode.MULTIRUN and isinstance(params, dict) and params:
+                for extra in composing.single_runs(
+                    [*overrides, *(f"{k}={v}" for k, v in params.items() if v is not None)]
+                ):
+                    checked(composing.compose(extra), composing.compose(extra).hydra, plugins)
+        try:
+            checked(cfg, cfg.hydra, plugins)
+            defined.append(None)
+        except NotDefined as error:
+            defined.append(error)
+    assert first is not None
+    multirun = bool(args.multirun) or first.hydra.mode == RunMode.MULTIRUN
+    if not multirun:
+        if swept := [o.input_line for o in typed if o.is_sweep_override()]:
+            composing.compose([str(swept[0])])
+        if defined[0]:
+            raise defined[0]
+    return _settle(first, multirun, overrides, plugins, values, saved_directory)
+
+
+def _settle(
+    cfg: DictConfig,
+    multirun: bool,
+    overrides: list[str],
+    plugins: tuple[str, ...],
+    values: dict[str, Any],
+    saved: Path | None,
+) -> Plan:
+    """The directory, and that no other run lives in it."""
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    HydraConfig.instance().set_config(cfg)  # for ${hydra:...} in a directory's name
+    task = str(OmegaConf.select(cfg, "task.name"))
+    with translated(load_schema(), overrides):
+        given = (
+            None
+            if OmegaConf.is_missing(OmegaConf.select(cfg, key.rpartition(".")[0]), "dir")
+            else str(OmegaConf.select(cfg, key))
+        )
+    if given == "":
+        raise ConfigError(f"{key} is empty; give a directory or leave it out.")
+    if saved and given and Path(given).absolute() != saved.absolute():
+        raise ConfigError(
+            f"hydra.run.dir={given}: resume={values['resume']} goes on in {saved}; leave hydra.run.dir out."
+        )
+    choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
+    directory = saved or (Path(given) if given else default_directory(choices, task, multirun))
+    if "${" in str(directory.absolute()):
+        raise ConfigError(
+            f"{key}={directory}: a directory whose path holds ${{ cannot be used, it would be read as an interpolation."
+        )
+    if not multirun and task == "train" and has_checkpoints(directory):
+        if OmegaConf.select(cfg, "resume") is None:
+            raise ConfigError(
+                f"hydra.run.dir={directory} already holds checkpoints; set resume=auto to go on with them or choose another directory."
+            )
+        if (directory / ".hydra" / "config.yaml").is_file():
+            check_same(load_run(directory), checked(cfg, cfg.hydra, plugins))
+    rest = [line for line in overrides if line.lstrip("+").partition("=")[0] != key]
+    return Plan(rest, multirun, plugins, directory, key)
+
+
+def _from_run(
+    overrides: list[str], typed: list[Override], values: dict[str, Any], composing: Composer
+) -> tuple[list[str], Path | None]:
+    """(the overrides with a run's own configuration before those typed, the directory to go on in)."""
+    task = str(values.get("task", "train"))
+    options = composing.schema.options["task"]
+    reads = options[task].values.get("reads") if task in options else None
+    for key in ("run", "resume"):
+        if any(o.key_or_group == key and o.is_sweep_override() for o in typed):
+            raise ConfigError(
+                f"{key} takes one run: a sweep over {key} is not possible; use runs=[A,B] with task=compare, or a shell loop."
+            )
+    if reads == "run":
+        check_untouched(typed, "run")
+        saved = load_run(find_run("run", needs_run(task, values)))
+        return [*inherited(saved, typed, composing, keep_task=False), *overrides], None
+    if reads == "runs" and not values.get("runs"):
+        raise ConfigError(f"runs=null: task={task} needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
+    resume = values.get("resume")
+    if resume is None or resume == "auto" or not isinstance(resume, str) or not resume:
+        return overrides, None
+    directory = find_run("resume", resume)
+    return [*inherited(load_run(directory), typed, composing, keep_task=True), *overrides], directory
+
+
+def _single(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) -> int:
+    failures: list[Exception] = []
+    try:
+        _hydra(command, job(plan.plugins, debugging, failures))
+    except ConfigError:
+        prepared.undo()
+        raise
+    if not failures:
+        return 0
+    print(sentence(failures[0], plan.directory), file=sys.stderr)
+    if isinstance(failures[0], ConfigError):
+        prepared.undo()  # refused by what was built from it
+    return 1
+
+
+def _sweep(command: list[str], plan: Plan, debugging: bool) -> int:
+    """All jobs, then the comparison and the failures, from files: whatever ended the sweep, they are told."""
+    try:
+        _hydra(command, job(plan.plugins, debugging, None))
+    finally:
+        compared = _compare(plan.directory)
+        failed = outcome(plan.directory, FAILED)
+        for name, message in failed.items():
+            print(f"job {name} failed: {message}", file=sys.stderr)
+    jobs = [path for path in plan.directory.iterdir() if (path / ".hydra").is_dir()]
+    return 0 if compared and jobs and not failed else 1
+
+
+def _compare(directory: Path) -> bool:
+    """Write and print the comparison of a sweep; False if it could not be made."""
+    not_defined = outcome(directory, NOT_DEFINED)
+    if not not_defined and not any(directory.glob("*/result.json")):
+        return True  # no job of the sweep trained
+    try:
+        from .task.compare import write
+
+        print(write(directory, not_defined), flush=True)
+    except Exception as error:
+        print(f"no comparison of {directory}: {sentence(error)}", file=sys.stderr)
+        return False
+    return True
+
+
+def _hydra(command: list[str], task: Any) -> None:
+    """hydra.main on `command`, with its exceptions passed on instead of printed."""
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *command]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with translated(load_schema(), command):
+            hydra.main(config_path=str(conf_directory()), config_name="config", **VERSION)(task)()
+    finally:
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def _parse(argv: list[str]) -> Namespace:
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{' '.join(argv)}: {message}; an override is key=value, and --help lists the flags.")
+
+    parser.error = refuse
+    args = parser.parse_args(argv)
+    if args.experimental_rerun:
+        raise ConfigError("--experimental-rerun is refused: it would run a pickle; use resume=RUN_DIR.")
+    if args.config_path or args.config_name:
+        raise ConfigError(
+            "--config-path and --config-name are refused: conf/ is the registry; add options of your own with --config-dir DIR."
+        )
+    return args
+
+
+def _flags(args: Namespace) -> list[str]:
+    flags = ["--help"] if args.help else []
+    flags += ["--cfg", args.cfg] if args.cfg else []
+    flags += ["--package", args.package] if args.package else []
+    flags += ["--info", args.info] if args.info else []
+    return flags + (["--resolve"] if args.resolve else [])
+
+
+def _with_config_dir(overrides: list[str], directory: str | None, composing: Composer) -> list[str]:
+    """--config-dir as the override it stands for, so that checking and running search the same places."""
+    if directory is None:
+        return overrides
+    if not Path(directory).is_dir():
+        raise ConfigError(f"--config-dir {directory}: there is no such directory.")
+    places, rest = [f"file://{Path(directory).absolute()}"], []
+    for override in composing.parse(overrides):
+        value = override.value()
+        if override.key_or_group == "hydra.searchpath" and isinstance(value, list):
+            places += [str(place) for place in value]
+        else:
+            rest.append(str(override.input_line))
+    return [*rest, f"hydra.searchpath={quoted(places)}"]
+
+
+def _plugins(typed: Sequence[Override]) -> tuple[str, ...]:
+    """The packages whose code this command line allows: typed now or in the environment, never from a file."""
+    names = [name.strip() for name in os.environ.get("DIFFLAB_PLUGINS", "").split(",")]
+    for override in typed:
+        if override.key_or_group == "plugins":
+            value = override.value()
+            names += [str(name) for name in value] if isinstance(value, list) else [str(value)]
+    return tuple(name for name in names if name)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the program as an exception does: what is open is closed, a sweep is still compared."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""One job: from Hydra's configuration to a task, and what a sweep must know of it afterwards (in files: jobs may run
+in other processes)."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from .config.check import check
+from .config.compose import plain
+from .config.pairs import check_pairs, continuous_by_file
+from .config.safety import check_safety
+from .config.schema import load_schema
+from .errors import ConfigError, NotDefined
+from .files import write_atomically, write_json
+
+FAILED, NOT_DEFINED = "failed.json", "not_defined.json"  # in a job's directory: {"overrides": [...], "message": "..."}
+WORST = float("inf")  # what a sweeper is told of a job without a result: it minimises, and one bad cell must not end it
+
+
+def checked(cfg: DictConfig, hydra_cfg: DictConfig, plugins: tuple[str, ...]) -> dict[str, Any]:
+    """The plain, checked configuration of a job; ConfigError for anything that is refused."""
+    whole = {**_raw(cfg), "hydra": _raw(hydra_cfg)}
+    check_safety(whole)
+    schema = load_schema()
+    config = check(plain(cfg), schema, plugins)
+    check_safety(config)  # resolved, too: what interpolations bring in
+    if config["task"]["reads"] != "runs":
+        check_pairs(config, continuous_by_file(config, hydra_cfg.runtime.choices.get("data"), schema))
+    return config
+
+
+def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | None) -> Callable[[DictConfig], Any]:
+    """The function that Hydra calls for each job. `failures` collects a single run's exception; None: a job of a sweep,
+    whose failure is told in its directory. `debugging`: let exceptions pass (HYDRA_FULL_ERROR=1)."""
+
+    def run_job(cfg: DictConfig) -> Any:
+        hydra_cfg = HydraConfig.get()
+        directory = Path(hydra_cfg.runtime.output_dir)
+        overrides = [str(line) for line in hydra_cfg.overrides.task]
+        for name in (FAILED, NOT_DEFINED):
+            (directory / name).unlink(missing_ok=True)
+        try:
+            with clean_slate():
+                config = checked(cfg, hydra_cfg, plugins)
+                if int(os.environ.get("RANK", "0")) == 0:
+                    save_record(directory, cfg, hydra_cfg)
+                result = import_module(f".task.{config['task']['name']}", __package__).run(config, directory)
+        except NotDefined as error:
+            if failures is None:
+                _skip(directory, overrides, str(error))
+                return WORST
+            failures.append(error)
+        except Exception as error:
+            message = sentence(error, directory)
+            _tell(directory, overrides, error, message)
+            if debugging:
+                raise
+            if failures is None:
+                print(f"job {directory.name} failed: {message}", file=sys.stderr, flush=True)
+                return WORST
+            failures.append(error)
+        else:
+            return result.get("objective")
+        return None
+
+    return run_job
+
+
+def save_record(directory: Path, cfg: DictConfig, hydra_cfg: DictConfig) -> None:
+    """.hydra/ as Hydra writes it, each file whole or absent: a kill at any moment leaves a run that can be resumed."""
+    shown = OmegaConf.masked_copy(hydra_cfg, [k for k in hydra_cfg if k not in ("help", "hydra_help")])
+    texts = {
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": shown})),
+        "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),
+        "config.yaml": OmegaConf.to_yaml(cfg),
+    }
+    for name, text in texts.items():
+        write_atomically(directory / ".hydra" / name, lambda file, text=text: file.write(text))
+
+
+def sentence(error: Exception, directory: Path | None = None) -> str:
+    """What a user reads of an exception."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{name}; make room or choose another place (hydra.run.dir, DIFFLAB_RUNS)."
+    where = f"the traceback is in {directory / FAILED}; " if directory else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({where}HYDRA_FULL_ERROR=1 prints it)"
+
+
+@contextmanager
+def clean_slate() -> Iterator[None]:
+    """What a job changes in its process is put back: the jobs of a sweep follow each other in one."""
+    handlers = {}
+    with suppress(ValueError):  # not the main thread
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    directory, environment = os.getcwd(), dict(os.environ)
+    torch: Any = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    dtype = torch.get_default_dtype() if torch else None
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            with suppress(ValueError):
+                signal.signal(number, handler)
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(environment)
+        if torch:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(dtype)
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+
+
+def outcome(multirun_dir: Path, name: str) -> dict[str, str]:
+    """{job directory: its message} of the jobs that left a file of this name."""
+    found = {}
+    for path in sorted(multirun_dir.glob(f"*/{name}"), key=lambda p: (len(p.parent.name), p.parent.name)):
+        with suppress(OSError, ValueError, KeyError):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found[f"{path.parent.name}: {' '.join(record['overrides'])}"] = str(record["message"])
+    return found
+
+
+def _skip(directory: Path, overrides: list[str], message: str) -> None:
+    """A cell of a grid that is not defined leaves its reason and nothing that looks like a run."""
+    for handler in list(logging.getLogger().handlers):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == directory:
+            handler.close()
+            Path(handler.baseFilename).unlink(missing_ok=True)
+    shutil.rmtree(directory / ".hydra", ignore_errors=True)
+    write_json(directory / NOT_DEFINED, {"overrides": overrides, "message": message})
+    print(f"job {directory.name} skipped, not defined: {message}", file=sys.stderr, flush=True)
+
+
+def _tell(directory: Path, overrides: list[str], error: Exception, message: str) -> None:
+    """A failed job says so in its own directory and log; a full disk must not hide the failure itself."""
+    with suppress(OSError):
+        logging.getLogger(__name__).error(message)
+        trace = "".join(traceback.format_exception(error))
+        write_json(directory / FAILED, {"overrides": overrides, "message": message, "traceback": trace})
+
+
+def _raw(cfg: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
