@@ -67,4 +67,6 @@ def check_pictures(model: str, shape: tuple[int, ...]) -> None:
 def check_vectors(model: str, shape: tuple[int, ...]) -> None:
     """`shape` is that of a vector."""
     if len(shape) != 1:
-        raise NotDefined(f"model={model} takes vectors [D], and this data has shape {list(shape)}; choose model=unet_small.")
+        raise NotDefined(
+            f"model={model} takes vectors [D], and this data has shape {list(shape)}; choose model=unet_small."
+        )

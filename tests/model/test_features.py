@@ -53,7 +53,9 @@ def test_features_are_finite_at_every_noise_level(log_snr: float) -> None:
     x_t = torch.randn(2, 1, 4, 4).mul(5).requires_grad_()
     features = Fourier(256, None, True)(x_t, torch.full((2,), log_snr))
     features.sum().backward()
-    assert x_t.grad is not None and x_t.grad.isfinite().all() and features.isfinite().all()
+    assert x_t.grad is not None
+    assert x_t.grad.isfinite().all()
+    assert features.isfinite().all()
     if log_snr < 0:
         assert not features[:, 1:].any()  # a drowned wave is silent
 
@@ -64,7 +66,8 @@ def test_neighbouring_noise_levels_of_a_long_chain_are_told_apart() -> None:
     log_snr = torch.arange(-25, 15, 0.01)
     step = embed(log_snr, None).diff(dim=0).norm(dim=1)
     assert step.min() > 1e-4
-    assert embed.frequencies.dtype == torch.float32 and "frequencies" not in embed.state_dict()
+    assert embed.frequencies.dtype == torch.float32
+    assert "frequencies" not in embed.state_dict()
 
 
 @pytest.mark.parametrize(("size", "multiple"), [((7, 9), 4), ((28, 28), 8), ((8, 8), 4), ((5, 8), 8)])

@@ -94,7 +94,9 @@ def test_gradient_reaches_every_parameter(name: str, num_classes: int | None) ->
     x_t, log_snr = batch(model)
     model(x_t, log_snr, torch.tensor([0, 1, 2, 3]) if num_classes else None).square().sum().backward()
     for key, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), key
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -139,7 +141,8 @@ def test_bfloat16_autocast_keeps_the_grid_at_the_end_of_the_chain(name: str) -> 
     with torch.autocast("cpu", torch.bfloat16):
         fast = model(x_t, log_snr)
     assert fast.dtype == torch.float32
-    assert torch.equal(inputs[0], inputs[2]) and torch.equal(inputs[1], inputs[3])  # bit for bit in front
+    assert torch.equal(inputs[0], inputs[2])
+    assert torch.equal(inputs[1], inputs[3])
     assert (fast - exact).square().mean().sqrt() < 0.03 * exact.square().mean().sqrt()
     assert not torch.equal(fast, exact)  # the middle did run in bfloat16
     assert not torch.equal(fast, fast.bfloat16().float())  # the end did not

@@ -62,7 +62,8 @@ def test_every_shape_of_the_pyramid_works(skips: str, resample: str, conditionin
     changes: dict[str, Any] = {"skips": skips, "resample": resample, "conditioning": conditioning}
     model = tiny("unet", **changes, blocks=blocks, channel_mult=[1, 2, 2], attention=[0, 2], attention_head_dim=4)
     raw = model(*batch(model))
-    assert raw.shape == (4, 4, 8, 8) and raw.isfinite().all()
+    assert raw.shape == (4, 4, 8, 8)
+    assert raw.isfinite().all()
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -79,7 +80,8 @@ def test_feature_maps_stay_channels_last() -> None:
     for autocast in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             model(x_t, log_snr)
-    assert len(layouts) >= 10 and all(layouts)
+    assert len(layouts) >= 10
+    assert all(layouts)
 
 
 def test_padding_enters_as_zeros_and_leaves_no_trace() -> None:
@@ -99,7 +101,8 @@ def test_padding_enters_as_zeros_and_leaves_no_trace() -> None:
     moved = x_t.clone()
     moved[:, :, 0, 0] += 0.5
     change = (model(moved, log_snr) - raw).abs().sum((0, 1))
-    assert change.argmax() < 2 * 9 and change.flatten().argmax() % 9 < 2
+    assert change.argmax() < 2 * 9
+    assert change.flatten().argmax() % 9 < 2
 
 
 def test_attention_is_softmax_attention() -> None:
