@@ -64,9 +64,10 @@ def test_a_stratified_batch_is_in_no_order():
 def test_importance_is_uniform_until_every_t_has_a_full_history():
     sampler = importance(filled=False)
     for k in range(3):
-        sampler.observe(torch.arange(1, T + 1), torch.full((T,), 1.0 + k))
+        sampler.observe(torch.arange(1, T + 1), torch.arange(1.0, T + 1))
         if k < 2:
             assert torch.equal(sampler.probabilities, torch.full((T,), 1 / T, dtype=torch.float64))
+    assert float(sampler.probabilities.max()) > 1.5 / T
     sampler = importance(filled=False)
     for _ in range(9):
         sampler.observe(torch.arange(1, T), torch.rand(T - 1))  # t = T never seen
