@@ -6,6 +6,7 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -176,6 +177,7 @@ def save_terms(estimate: Estimate, path: Path) -> Path:
     plan, n, T = estimate.plan, estimate.examples, estimate.T
     common = {"index": estimate.index, "log_snr": estimate.log_snr, "dims": np.array(estimate.dims)}
     totals = {"prior_kl": estimate.prior_kl, "total": estimate.totals()}
+    arrays: dict[str, Any]
     if estimate.nfe == n * T * estimate.draws:
         table = np.zeros((n, T + 1))
         np.add.at(table, (plan.example.numpy(), plan.t.numpy()), estimate.values["nats"] * plan.weight.numpy())
