@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from .config.arguments import flags, parse, plugins, with_config_dir
 from .config.compose import VERSION, Composer, composer, quoted, translated
 from .config.directory import Prepared, default_directory, has_checkpoints, prepare
 from .config.inherit import check_same, check_untouched, find_run, inherited, load_run, needs_run
@@ -68,15 +68,15 @@ class Plan:
 
 
 def _main(argv: list[str], debugging: bool) -> int:
-    args = _parse(argv)
+    args = parse(argv)
     if args.shell_completion or args.hydra_help:
         _hydra(argv, job((), debugging, []))
         return 0
     with composer(conf_directory(), load_schema()) as composing:
-        overrides = _with_config_dir(composing.renamed(args.overrides), args.config_dir, composing)
+        overrides = with_config_dir(composing.renamed(args.overrides), args.config_dir, composing)
         plan = _plan(args, overrides, composing)
     if args.help or args.cfg or args.info:
-        _hydra([*_flags(args), *plan.overrides], job((), debugging, []))
+        _hydra([*flags(args), *plan.overrides], job((), debugging, []))
         return 0
     prepared = prepare(plan.directory, plan.key)
     command = ["--multirun"] if plan.multirun else []
@@ -90,40 +90,31 @@ def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
     """Check everything that can be checked now."""
     typed = composing.parse(overrides)
     values = {override.key_or_group: override.value() for override in typed}
-    plugins = _plugins(typed)
-    overrides, saved_directory = _from_run(overrides, typed, values, composing)
-    first: DictConfig | None = None
-    defined: list[NotDefined | None] = []
-    for single in composing.single_runs(overrides):
-        cfg = composing.compose(single)
-        if first is None:
-            first = cfg
-            params = OmegaConf.to_container(OmegaConf.select(cfg, "hydra.sweeper.params") or OmegaConf.create({}))
-            if cfg.hydra.mode == RunMode.MULTIRUN and isinstance(params, dict) and params:
-                for extra in composing.single_runs(
-                    [*overrides, *(f"{k}={v}" for k, v in params.items() if v is not None)]
-                ):
-                    checked(composing.compose(extra), composing.compose(extra).hydra, plugins)
-        try:
-            checked(cfg, cfg.hydra, plugins)
-            defined.append(None)
-        except NotDefined as error:
-            defined.append(error)
-    assert first is not None
+    allowed = plugins(typed)
+    overrides, saved = _from_run(overrides, typed, values, composing)
+    first = composing.compose(next(composing.single_runs(overrides)))
     multirun = bool(args.multirun) or first.hydra.mode == RunMode.MULTIRUN
-    if not multirun:
-        if swept := [o.input_line for o in typed if o.is_sweep_override()]:
-            composing.compose([str(swept[0])])
-        if defined[0]:
-            raise defined[0]
-    return _settle(first, multirun, overrides, plugins, values, saved_directory)
+    if not multirun and (swept := [str(override.input_line) for override in typed if override.is_sweep_override()]):
+        composing.compose(swept[:1])  # Hydra refuses it
+    if multirun and saved:
+        raise ConfigError(f"resume={values['resume']} goes on with one run; leave -m out.")
+    params = OmegaConf.select(first, "hydra.sweeper.params") if multirun else None
+    grid = [f"{key}={value}" for key, value in (params or {}).items()]  # a grid that stands in a file of sweeps/
+    for single in composing.single_runs([*grid, *overrides]):
+        cfg = composing.compose(single)
+        try:
+            checked(cfg, cfg.hydra, allowed)
+        except NotDefined:
+            if not multirun:  # a sweep skips that cell and goes on
+                raise
+    return _settle(first, multirun, overrides, allowed, values, saved)
 
 
 def _settle(
     cfg: DictConfig,
     multirun: bool,
     overrides: list[str],
-    plugins: tuple[str, ...],
+    allowed: tuple[str, ...],
     values: dict[str, Any],
     saved: Path | None,
 ) -> Plan:
@@ -132,11 +123,8 @@ def _settle(
     HydraConfig.instance().set_config(cfg)  # for ${hydra:...} in a directory's name
     task = str(OmegaConf.select(cfg, "task.name"))
     with translated(load_schema(), overrides):
-        given = (
-            None
-            if OmegaConf.is_missing(OmegaConf.select(cfg, key.rpartition(".")[0]), "dir")
-            else str(OmegaConf.select(cfg, key))
-        )
+        computed = OmegaConf.is_missing(OmegaConf.select(cfg, key.rpartition(".")[0]), "dir")
+        given = None if computed else str(OmegaConf.select(cfg, key))
     if given == "":
         raise ConfigError(f"{key} is empty; give a directory or leave it out.")
     if saved and given and Path(given).absolute() != saved.absolute():
@@ -155,9 +143,9 @@ def _settle(
                 f"hydra.run.dir={directory} already holds checkpoints; set resume=auto to go on with them or choose another directory."
             )
         if (directory / ".hydra" / "config.yaml").is_file():
-            check_same(load_run(directory), checked(cfg, cfg.hydra, plugins))
+            check_same(load_run(directory), checked(cfg, cfg.hydra, allowed))
     rest = [line for line in overrides if line.lstrip("+").partition("=")[0] != key]
-    return Plan(rest, multirun, plugins, directory, key)
+    return Plan(rest, multirun, allowed, directory, key)
 
 
 def _from_run(
@@ -241,57 +229,6 @@ def _hydra(command: list[str], task: Any) -> None:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
-
-
-def _parse(argv: list[str]) -> Namespace:
-    parser = get_args_parser()
-
-    def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{' '.join(argv)}: {message}; an override is key=value, and --help lists the flags.")
-
-    parser.error = refuse
-    args = parser.parse_args(argv)
-    if args.experimental_rerun:
-        raise ConfigError("--experimental-rerun is refused: it would run a pickle; use resume=RUN_DIR.")
-    if args.config_path or args.config_name:
-        raise ConfigError(
-            "--config-path and --config-name are refused: conf/ is the registry; add options of your own with --config-dir DIR."
-        )
-    return args
-
-
-def _flags(args: Namespace) -> list[str]:
-    flags = ["--help"] if args.help else []
-    flags += ["--cfg", args.cfg] if args.cfg else []
-    flags += ["--package", args.package] if args.package else []
-    flags += ["--info", args.info] if args.info else []
-    return flags + (["--resolve"] if args.resolve else [])
-
-
-def _with_config_dir(overrides: list[str], directory: str | None, composing: Composer) -> list[str]:
-    """--config-dir as the override it stands for, so that checking and running search the same places."""
-    if directory is None:
-        return overrides
-    if not Path(directory).is_dir():
-        raise ConfigError(f"--config-dir {directory}: there is no such directory.")
-    places, rest = [f"file://{Path(directory).absolute()}"], []
-    for override in composing.parse(overrides):
-        value = override.value()
-        if override.key_or_group == "hydra.searchpath" and isinstance(value, list):
-            places += [str(place) for place in value]
-        else:
-            rest.append(str(override.input_line))
-    return [*rest, f"hydra.searchpath={quoted(places)}"]
-
-
-def _plugins(typed: Sequence[Override]) -> tuple[str, ...]:
-    """The packages whose code this command line allows: typed now or in the environment, never from a file."""
-    names = [name.strip() for name in os.environ.get("DIFFLAB_PLUGINS", "").split(",")]
-    for override in typed:
-        if override.key_or_group == "plugins":
-            value = override.value()
-            names += [str(name) for name in value] if isinstance(value, list) else [str(value)]
-    return tuple(name for name in names if name)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ FAILED, NOT_DEFINED = "failed.json", "not_defined.json"  # in a job's directory:
 WORST = float("inf")  # what a sweeper is told of a job without a result: it minimises, and one bad cell must not end it
 
 
-def checked(cfg: DictConfig, hydra_cfg: DictConfig, plugins: tuple[str, ...]) -> dict[str, Any]:
+def checked(cfg: DictConfig, hydra_cfg: Any, plugins: tuple[str, ...]) -> dict[str, Any]:
     """The plain, checked configuration of a job; ConfigError for anything that is refused."""
     whole = {**_raw(cfg), "hydra": _raw(hydra_cfg)}
     check_safety(whole)
@@ -81,9 +81,9 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
     return run_job
 
 
-def save_record(directory: Path, cfg: DictConfig, hydra_cfg: DictConfig) -> None:
+def save_record(directory: Path, cfg: DictConfig, hydra_cfg: Any) -> None:
     """.hydra/ as Hydra writes it, each file whole or absent: a kill at any moment leaves a run that can be resumed."""
-    shown = OmegaConf.masked_copy(hydra_cfg, [k for k in hydra_cfg if k not in ("help", "hydra_help")])
+    shown = OmegaConf.masked_copy(hydra_cfg, [str(k) for k in hydra_cfg if k not in ("help", "hydra_help")])
     texts = {
         "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": shown})),
         "overrides.yaml": OmegaConf.to_yaml(hydra_cfg.overrides.task),

@@ -92,22 +92,20 @@ def _node(package: str, node: Any, schema: Schema, plugins: Sequence[str]) -> di
             raise ConfigError(
                 f"{package}.{name_key}={show(name)} is no variant of {group}; choose {listed(names)}{hint}."
             )
-    return _mapping(package, node, schema.fields(group, name), schema)
+    return _mapping(package, node, schema.fields(group, name), name)
 
 
 def _mapping(
-    path: str, node: Mapping[str, Any], fields: Mapping[str, Field], schema: Schema | None = None
+    path: str, node: Mapping[str, Any], fields: Mapping[str, Field], name: str | None = None
 ) -> dict[str, Any]:
     for key in node:
         if key not in fields:
-            if schema:
-                raise ConfigError(unknown_key(f"{path}.{key}", schema))
-            raise ConfigError(f"there is no key {path}.{key}; {path} takes {', '.join(fields)}.")
+            near = get_close_matches(str(key), list(fields), n=1, cutoff=0.5)
+            remedy = f"did you mean {path}.{near[0]}?" if near else f"it takes {listed(list(fields)) or 'none'}."
+            raise ConfigError(f"there is no key {path}.{key}{f' with {path}={name}' if name else ''}; {remedy}")
     for key in fields:
         if key not in node:
-            raise ConfigError(
-                f"{path}.{key} is missing; choose the option of {path} that shows it, or give it a value."
-            )
+            raise ConfigError(f"{path}.{key} is missing{f' with {path}={name}' if name else ''}; give it a value.")
     return {str(key): _value(f"{path}.{key}", value, fields[key]) for key, value in node.items()}
 
 

@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,15 @@ class Composer:
 
     loader: ConfigLoader
     schema: Schema
+    _composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration, hydra's node included, unresolved."""
-        with translated(self.schema, overrides):
-            return self.loader.load_configuration("config", list(overrides), RunMode.RUN)
+        line = tuple(overrides)
+        if line not in self._composed:
+            with translated(self.schema, overrides):
+                self._composed[line] = self.loader.load_configuration("config", list(line), RunMode.RUN)
+        return self._composed[line]
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """The overrides' keys and values."""
@@ -96,7 +100,7 @@ def quoted(value: Any) -> str:
         text = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", value)  # literal, not an interpolation
         return QuotedString(text=text, quote=Quote.single).with_quotes()
     if isinstance(value, dict):
-        return "{" + ",".join(f"{quoted(k)}:{quoted(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{k}:{quoted(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(quoted(v) for v in value) + "]"
     return repr(value)

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -56,10 +57,8 @@ class Prepared:
             for file, content in self.record.items():
                 file.write_bytes(content)
         for directory in reversed(self.made):
-            try:
+            with suppress(OSError):
                 directory.rmdir()  # only empty ones
-            except OSError:
-                pass
 
 
 def prepare(path: Path, key: str) -> Prepared:

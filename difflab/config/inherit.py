@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import ConfigError
 from .check import listed, show
 from .compose import Composer, plain, quoted
+from .safety import check_safety
 from .schema import Schema
 
 FROZEN = (
@@ -61,11 +62,17 @@ def load_run(directory: Path) -> Saved:
     """Read a run's record; ConfigError names a file that cannot be read."""
     file = directory / ".hydra" / "config.yaml"
     try:
-        config = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        if not isinstance(config, dict):
-            raise ValueError("it holds no mapping")
+        loaded = OmegaConf.load(file)
+        raw = OmegaConf.to_container(loaded, resolve=False)
+        if not isinstance(raw, dict) or (lost := [key for key in FROZEN[:-1] if key not in raw]):
+            raise ValueError(f"it has no {lost[0]}" if isinstance(raw, dict) else "it holds no mapping")
+        check_safety({str(k): v for k, v in raw.items()})
+        config = OmegaConf.to_container(loaded, resolve=True)
+        assert isinstance(config, dict)
         file = directory / ".hydra" / "hydra.yaml"
         choices = OmegaConf.select(OmegaConf.load(file), "hydra.runtime.choices") if file.is_file() else None
+    except ConfigError:
+        raise
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{file} cannot be read ({show(error)}); restore it or start a new run.") from error
     plain_choices = {str(k): str(v) for k, v in choices.items()} if choices is not None else {}
