@@ -82,7 +82,7 @@ def _main(argv: list[str], debugging: bool) -> int:
     command = ["--multirun"] if plan.multirun else []
     command += [*plan.overrides, f"{plan.key}={quoted(str(plan.directory))}"]
     if plan.multirun:
-        return _sweep(command, plan, debugging)
+        return _sweep(command, plan, prepared, debugging)
     return _single(command, plan, prepared, debugging)
 
 
@@ -188,10 +188,14 @@ def _single(command: list[str], plan: Plan, prepared: Prepared, debugging: bool)
     return 1
 
 
-def _sweep(command: list[str], plan: Plan, debugging: bool) -> int:
+def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) -> int:
     """All jobs, then the comparison and the failures, from files: whatever ended the sweep, they are told."""
     try:
         _hydra(command, job(plan.plugins, debugging, None))
+    except ConfigError:
+        if not any(path.is_dir() for path in plan.directory.iterdir()):  # the sweeper refused before the first job
+            prepared.undo()
+        raise
     finally:
         compared = _compare(plan.directory)
         failed = outcome(plan.directory, FAILED)

@@ -4,7 +4,6 @@ in other processes)."""
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import shutil
@@ -132,13 +131,20 @@ def clean_slate() -> Iterator[None]:
 
 
 def outcome(multirun_dir: Path, name: str) -> dict[str, str]:
-    """{job directory: its message} of the jobs that left a file of this name."""
-    found = {}
-    for path in sorted(multirun_dir.glob(f"*/{name}"), key=lambda p: (len(p.parent.name), p.parent.name)):
-        with suppress(OSError, ValueError, KeyError):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            found[f"{path.parent.name}: {' '.join(record['overrides'])}"] = str(record["message"])
-    return found
+    """{job: its message} of the jobs that left a file of this name; a job is called by the overrides that set it apart."""
+    records, overrides = {}, []
+    for directory in sorted(multirun_dir.glob("*/"), key=lambda path: (len(path.name), path.name)):
+        for file in (NOT_DEFINED, FAILED, ".hydra/overrides.yaml"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                record = OmegaConf.to_container(OmegaConf.load(directory / file))  # YAML reads JSON, too
+                if isinstance(record, dict) and file == name:
+                    records[directory.name] = record
+                overrides.append(set(record["overrides"] if isinstance(record, dict) else record or ()))
+    shared = set.intersection(*overrides) if len(overrides) > 1 else set()
+    return {
+        f"{job}: {' '.join(line for line in record['overrides'] if line not in shared)}": str(record["message"])
+        for job, record in records.items()
+    }
 
 
 def _skip(directory: Path, overrides: list[str], message: str) -> None:

@@ -166,6 +166,7 @@ REFUSED = [
     (["resume=nowhere"], "no such directory"),
     (["-m", "task=evaluate", "run=a,b"], "takes one run"),
     (["-m", "schedule=linear,cosin"], "did you mean schedule=cosine?"),
+    (["-m", "optimizer.lr=interval(0.1,0.2)"], "does not support sweep type"),
     (["-m", "trainer.steps=1,x"], "trainer.steps=x must be a whole number"),
 ]  # fmt: skip
 
@@ -454,12 +455,12 @@ def test_a_failing_job_stops_no_other_and_is_named(
 def test_a_refused_pair_is_skipped_and_listed(
     calls: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-m", "objective=simple,hybrid", "variance=fixed_beta,learned_range"]) == 0
+    assert main(["-m", "objective=simple,hybrid", "variance=fixed_beta,learned_range", "seed=3"]) == 0
     assert len(calls) == 3
     directory = sweep_directory(tmp_path)
     assert files(directory / "1") == ["not_defined.json"]
     written = (directory / "comparison.md").read_text()
-    assert "not defined" in written
+    assert "not defined: 1: objective=simple variance=learned_range: " in written
     assert "no gradient" in written
     assert "not defined" in capsys.readouterr().out
 
