@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # mallopt(3)
+
 
 def keep_large_blocks() -> None:
-    """Tell glibc to reuse freed activations (1.1 to 1.6 times the speed on a CPU); elsewhere do nothing."""
+    """Tell glibc to reuse freed activations (1.5 times the speed of unet_small on 2 cores); elsewhere do nothing.
+
+    The heap grows in large pieces: grown page by page, its first gigabyte took longer than forty training steps.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # not glibc
-    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
-    mallopt(mmap_max, 0)
-    mallopt(mmap_threshold, 1 << 30)
-    mallopt(trim_threshold, (1 << 31) - 1)
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    mallopt(M_TOP_PAD, 256 << 20)
