@@ -58,6 +58,9 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
                 config = checked(cfg, hydra_cfg, plugins)
                 if int(os.environ.get("RANK", "0")) == 0:
                     save_record(directory, cfg, hydra_cfg)
+                config["choices"] = {
+                    group: str(option) for group, option in hydra_cfg.runtime.choices.items() if group in config
+                }
                 result = import_module(f".task.{config['task']['name']}", __package__).run(config, directory)
         except NotDefined as error:
             if failures is None:

@@ -137,7 +137,7 @@ REFUSED = [
     (["bound@validation=foo"], "bound@validation=foo: there is no such option"),
     (["schedule@foo=linear"], "schedule@foo"),
     (["~schedule"], "schedule is missing"),
-    (["+experiment=vlb_importance"], "without +"),
+    (["+experiment=improved_ddpm"], "without +"),
     (["run=a/lr=3"], """type run="'a/lr=3'" """.strip()),
     (["a b"], "an override is key=value"),
     (["=3"], "an override is key=value"),
@@ -346,7 +346,7 @@ def test_resume_goes_on_with_the_runs_own_configuration(calls: list[Any]) -> Non
     config, directory = trained(
         calls,
         "schedule=linear",
-        "experiment=vlb_importance",
+        "experiment=improved_ddpm",
         "data.limit=7",
         """tracker.name='it\\'s \\${x} 3'""",
         "optimizer.lr=0.5",

@@ -64,7 +64,9 @@ def covering_array() -> list[dict[str, str]]:
         for name in names:
             if name not in row:
                 options = [x for x in FACTORS[name] if not refused(row | {name: x})]
-                row[name] = max(options, key=lambda x, name=name: sum(p <= set((row | {name: x}).items()) for p in todo))
+                row[name] = max(
+                    options, key=lambda x, name=name: sum(p <= set((row | {name: x}).items()) for p in todo)
+                )
         todo -= {frozenset(pair) for pair in combinations(row.items(), 2)}
         rows.append({name: row[name] for name in names})
     return rows

@@ -161,7 +161,7 @@ def test_a_broken_stream_does_not_stop_the_work():
 
 def test_an_error_inside_passes_through_and_the_line_is_ended():
     out = io.StringIO()
-    with pytest.raises(RuntimeError), Progress("training", total=5, stream=out) as bar:
+    with pytest.raises(RuntimeError), Progress("training", total=5, stream=out) as bar:  # noqa: PT012
         bar.update(2)
         raise RuntimeError
     assert out.getvalue().endswith("\n")

@@ -10,7 +10,6 @@ Everything here is float64 on the CPU, shape [B]; `gaussian.expand` casts a coef
 
 from __future__ import annotations
 
-from abc import ABC
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +87,7 @@ class Step:
         return Step(self.s[rows], self.t[rows], self.first_log_var[rows])
 
 
-class Schedule(ABC):
+class Schedule:
     """A chain of T steps: log_snr [T + 1], float64, falling, with log_snr[0] = inf for clean data.
 
     A variant computes the table and passes it here. Raises ConfigError if it does not fall.
@@ -127,7 +126,9 @@ class Schedule(ABC):
     def even(self, steps: int) -> Tensor:
         """`steps` evenly spaced times that keep both ends (1 and T); a single step keeps T."""
         if not 1 <= steps <= self.T:
-            raise ConfigError(f"a chain of {self.T} steps (schedule.T) has no part of {steps} steps; choose a number in 1..{self.T}.")
+            raise ConfigError(
+                f"a chain of {self.T} steps (schedule.T) has no part of {steps} steps; choose a number in 1..{self.T}."
+            )
         return torch.linspace(1 if steps > 1 else self.T, self.T, steps, dtype=torch.float64).round().long()
 
 
@@ -144,7 +145,7 @@ def log_snr_from_betas(betas: Tensor) -> Tensor:
 
 def check_T(T: object, smallest: int = 1) -> int:
     """The chain length as an int; ConfigError if it is no chain."""
-    if not isinstance(T, int) or T < smallest:
+    if not isinstance(T, int) or smallest > T:
         raise ConfigError(
             f"schedule.T={T} must be an integer of at least {smallest} for this schedule; set schedule.T={max(smallest, 1000)}."
         )

@@ -63,7 +63,7 @@ def measure(
 ) -> dict[str, Any]:
     """Evaluate and write PATH.csv, PATH.npz (and PATH-clipped or -unclipped beside them); returns the totals."""
     own, *others = estimates(lab, diffusion, split, design, on_batch)
-    result = totals(own)
+    result: dict[str, Any] = dict(totals(own))
     for estimate in (own, *others):
         name = path.name if estimate is own else f"{path.name}-{'clipped' if estimate.clip_x0 else 'unclipped'}"
         ledger.build(estimate).save(path.with_name(name + ".csv"))

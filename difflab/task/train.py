@@ -52,7 +52,9 @@ class Session:
             lab.diffusion, lab.objective, lab.timestep, lab.optimizer,
             lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device,
         )  # fmt: skip
+        self.trainer.nan_at_step = config["debug"]["nan_at_step"]
         self.tracker: Tracker = build("tracker", config["tracker"])
+        self.last_row: tuple[dict[str, float], dict[str, Path], dict[str, Curve]] = ({}, {}, {})
         self.history: list[dict[str, Any]] = []  # per-t values of each validation, for the heatmap
         self.tracker_id: str | None = None
         self._restore()
@@ -90,6 +92,8 @@ class Session:
         curves: dict[str, Curve] = {}
         if self.profiler:
             self.profiler.step()
+        if config["debug"]["slow_step"]:
+            time.sleep(config["debug"]["slow_step"])
         if row:
             self.bar.note({"loss": row["train/loss"], self.unit.label: row[f"train/{self.unit.key}"]})
         self.bar.update(trainer.step)
@@ -98,8 +102,11 @@ class Session:
             row, images, curves = row | self._validate(), self._pictures(), self._curves()
             self.bar.note({f"val {self.unit.label}": row[f"val/{self.unit.key}"]})
         if row:
-            self.metrics.write({"step": trainer.step, **row})
-            self.tracker.log(trainer.step, row, images, curves)
+            self.metrics.write({"step": trainer.step, **row, **self._files(images, curves)})
+            if last:
+                self.last_row = (row, images, curves)  # logged with the final figures: one call for each step
+            else:
+                self.tracker.log(trainer.step, row, images, curves)
         every = config["checkpoint"]["every"]
         if last or self.stop.requested or (every and trainer.step % every == 0):
             self._save(self.run_dir / "checkpoints" / stem(trainer.step))
@@ -144,6 +151,11 @@ class Session:
     def _curves(self) -> dict[str, Curve]:
         return {"bound/per_t": per_t_curve(self.ledger), "bound/per_log_snr": per_log_snr_curve(self.ledger)}
 
+    def _files(self, images: dict[str, Path], curves: dict[str, Curve]) -> dict[str, str]:
+        """Where each logged picture and curve lies in the run directory: metrics.jsonl is the record of all of them."""
+        table = f"bound/val_{stem(self.trainer.step)}.csv"
+        return {key: str(path.relative_to(self.run_dir)) for key, path in images.items()} | dict.fromkeys(curves, table)
+
     # -- at the end -----------------------------------------------------------------------------------------------
 
     def _finish(self) -> dict[str, Any]:
@@ -158,7 +170,7 @@ class Session:
             x = draw(lab, trainer.averaged, lab.sampler, watch(bar, self.stop))
         samples = picture(lab, x, self.run_dir / "samples" / "final.png")
         rows = ledger.Ledger.load(base.with_name(base.name + ".csv"), result)
-        title = self._info().name
+        title = self._info().name or ""
         figures = {
             "bound/figure": per_timestep(rows, self.run_dir / "figures" / "bound_per_t.png", title=title),
             "bound/figure_log_snr": per_log_snr(rows, self.run_dir / "figures" / "bound_per_log_snr.png", title=title),
@@ -168,14 +180,17 @@ class Session:
             f"best_val_{key}": trainer.best,
             "step": trainer.step,
             "seed": lab.config["seed"],
-            "choices": {group: lab.config[group]["name"] for group in GROUPS} | {"T": lab.diffusion.schedule.T},
+            "choices": self._choices() | {"T": lab.diffusion.schedule.T},
             "parameters": sum(p.numel() for p in lab.model.parameters()),
             "train_seconds": trainer.seconds,
             "evaluate_seconds": evaluated - started,
         }
-        self.tracker.log(trainer.step + 1, {}, {"sample/final": samples, **figures}, {})
+        row, images, curves = self.last_row
+        self.tracker.log(trainer.step, row, images | {"sample/final": samples} | figures, curves)
         summary = self._summary(result)
-        self.metrics.write({"step": trainer.step, "summary": summary})
+        self.metrics.write(
+            {"step": trainer.step, "summary": summary, **self._files({"sample/final": samples} | figures, {})}
+        )
         self.tracker.summary(summary)
         write_json(self.run_dir / "result.json", finite(result))
         print(table(result, lab))
@@ -221,7 +236,7 @@ class Session:
 
     def _info(self) -> RunInfo:
         config, node = self.lab.config, self.lab.config["tracker"]
-        choices = [str(config[group]["name"]) for group in GROUPS]
+        choices = list(self._choices().values())
         in_sweep = "multirun" in self.run_dir.parts
         return RunInfo(
             name=node.get("name") or "-".join(choices[1:5]) + (f"-{self.run_dir.name}" if in_sweep else ""),
@@ -232,6 +247,11 @@ class Session:
             notes=node.get("notes"),
             id=self.tracker_id,
         )
+
+    def _choices(self) -> dict[str, str]:
+        """The chosen option of each group: unet_small rather than unet, where the command line knows it."""
+        chosen = self.lab.config.get("choices", {})
+        return {group: str(chosen.get(group) or self.lab.config[group]["name"]) for group in GROUPS}
 
     def _profiler(self) -> Any:
         from contextlib import nullcontext

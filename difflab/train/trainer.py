@@ -88,6 +88,7 @@ class Trainer:
         self.meter = Meter(diffusion.schedule.T, device)
         self.step, self.seconds = 0, 0.0  # optimizer steps and training time behind us, over all resumptions
         self.best: float | None = None  # best validation so far
+        self.nan_at_step: int | None = None  # debug.nan_at_step: a fault to see what becomes of one
         self._logged_at = (0, 0.0)
 
     @property
@@ -147,6 +148,8 @@ class Trainer:
             prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step)
         result = self.objective(prediction, x0, eps)
         weighted = iw.to(result.loss) * result.loss
+        if self.step == self.nan_at_step:
+            weighted = weighted * math.nan
         (weighted.sum() / batch).backward()
         self.meter.add(t, iw, result.nats, weighted)
         return result.loss.detach()

@@ -32,7 +32,7 @@ def test_every_word_of_the_key_matters():
     seen = {int(key(base[0], *(torch.tensor([w]) for w in base[1:])))}
     for place in range(4):
         for value in range(10, 500):
-            changed = base[:place] + [value] + base[place + 1 :]
+            changed = [*base[:place], value, *base[place + 1 :]]
             seen.add(int(key(changed[0], *(torch.tensor([w]) for w in changed[1:]))))
     swapped = [key(0, torch.tensor([a]), torch.tensor([b])) for a in range(30) for b in range(30)]
     assert len(seen) == 1 + 4 * 490 and len({int(k) for k in swapped}) == 900

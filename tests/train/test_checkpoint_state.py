@@ -90,7 +90,7 @@ def test_saving_leaves_nothing_aside_and_replaces_best(tmp_path):
         checkpoint.save(tmp_path / "checkpoints" / "best", {**state, "step": step})
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["best"]
     assert checkpoint.load(tmp_path / "checkpoints" / "best")["step"] == 2
-    with pytest.raises(ValueError):  # NaN is no JSON: nothing half-written stays
+    with pytest.raises(ValueError, match="JSON"):  # NaN is no JSON: nothing half-written stays
         checkpoint.save(tmp_path / "checkpoints" / "step_00000003", {**state, "best": float("nan")})
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["best"]
 
