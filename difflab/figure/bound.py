@@ -264,4 +264,4 @@ def _log_limits(values: np.ndarray, ends: Sequence[float]) -> tuple[float, float
     low = max(
         min(float(positive[positive > floor].min()) / 3, float(body.min()) / 6 if len(body) else high), high * 1e-12
     )
-    return low, high * 4
+    return low, high * 12  # the legend stands above the curves

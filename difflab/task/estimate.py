@@ -55,7 +55,7 @@ def _seconds(lab: Laboratory, size: int) -> tuple[float, float]:
                 out = lab.model(x, log_snr, None)
                 if gradient:
                     out.sum().backward()
-                float(out.sum())  # waits for the device
+                float(out.detach().sum())  # waits for the device
             taken = time.perf_counter() - started
         times.append(taken / size)
     lab.model.zero_grad(set_to_none=True)

@@ -1,0 +1,172 @@
+"""A whole run, small: its directory, its figures that agree with each other, resume, evaluate, sample, compare."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from difflab.errors import ConfigError
+from difflab.task import compare, evaluate, sample, train
+from difflab.train import checkpoint
+from difflab.train.metrics import read
+from tests.test_combinations import config_of
+
+TINY = [
+    "model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16", "schedule.T=12", "trainer.steps=6",
+    "trainer.batch_size=16", "trainer.log_every=2", "trainer.val_every=3", "checkpoint.every=2", "checkpoint.keep_last=9",
+    "bound.examples=6", "bound.times=3", "bound.exact_steps=2", "bound.draws=2", "validation.examples=6", "preview.steps=2", "preview.count=4",
+    "sampler.steps=3", "sampler.count=4", "tracker=none",
+]  # fmt: skip
+
+
+def record(directory: Path, overrides: list[str]) -> None:
+    """What cli leaves beside a run."""
+    (directory / ".hydra").mkdir(parents=True)
+    (directory / ".hydra" / "overrides.yaml").write_text("".join(f"- {line}\n" for line in overrides))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    directory = tmp_path_factory.mktemp("sweep") / "0"
+    record(directory, ["parameterization=v"])
+    return directory, train.run(config_of(TINY), directory)
+
+
+def test_the_run_directory_holds_what_the_contract_names(finished: tuple[Path, dict[str, Any]]) -> None:
+    directory, _ = finished
+    for name in (
+        "environment.txt", "metrics.jsonl", "result.json", "bound/step_00000006.csv", "bound/step_00000006.npz",
+        "bound/step_00000006-clipped.csv", "bound/val_step_00000003.csv", "bound/train_step_00000003.csv", "figures/bound_per_t.png",
+        "figures/heatmap.png", "samples/final.png", "samples/step_00000003.png", "checkpoints/best/manifest.json",
+        "checkpoints/step_00000006/ema.safetensors",
+    ):  # fmt: skip
+        assert (directory / name).stat().st_size > 0, name
+
+
+def test_every_figure_of_a_run_agrees(finished: tuple[Path, dict[str, Any]]) -> None:
+    directory, result = finished
+    saved = json.loads((directory / "result.json").read_text())
+    assert saved["bpd"] == pytest.approx(result["bpd"])
+    assert saved["bpd"] == pytest.approx(saved["prior_kl"] + saved["transition_kl"] + saved["decoder_nll"])
+    assert saved["transition_kl"] == pytest.approx(saved["mean_error"] + saved["variance_mismatch"])
+    with open(directory / "bound" / "step_00000006.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["term"] for row in rows] == ["decoder_nll"] + ["transition_kl"] * 11 + ["prior_kl"]
+    assert sum(float(row["bpd"]) for row in rows) == pytest.approx(saved["bpd"], rel=1e-6)
+    assert sum(float(row["se_noise"]) ** 2 for row in rows) > 0  # two draws: the error is split
+    with np.load(directory / "bound" / "step_00000006.npz") as terms:
+        assert terms["total"].mean() / (64 * np.log(2)) == pytest.approx(saved["bpd"], rel=1e-6)
+    last = [row for row in read(directory / "metrics.jsonl") if "val/bpd" in row][-1]
+    buckets = sum(last[f"bound/bucket_{i:02d}"] for i in range(16))
+    assert buckets + last["val/prior_kl"] == pytest.approx(last["val/bpd"], rel=1e-6)
+    assert saved["objective"] == pytest.approx(
+        min(r["val/bpd"] for r in read(directory / "metrics.jsonl") if "val/bpd" in r)
+    )
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    directory, result = finished
+    again = tmp_path / "again"
+    shutil.copytree(directory, again)
+    for step in (4, 6):
+        shutil.rmtree(again / "checkpoints" / f"step_{step:08d}")
+    resumed = train.run(config_of([*TINY, "resume=auto"]), again)
+    states = [checkpoint.load(d / "checkpoints" / "step_00000006") for d in (directory, again)]
+    for part in ("model", "ema"):
+        assert all(torch.equal(states[0][part][name], states[1][part][name]) for name in states[0][part])
+    assert resumed["bpd"] == result["bpd"]
+    timing = ("train/images_per_s", "train/memory_gb", "summary")
+    rows = [
+        [{k: v for k, v in row.items() if k not in timing} for row in read(d / "metrics.jsonl")]
+        for d in (directory, again)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_finished_run_resumed_measures_again_and_trains_no_step(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    directory, result = finished
+    again = tmp_path / "again"
+    shutil.copytree(directory, again)
+    assert train.run(config_of([*TINY, "resume=auto"]), again)["bpd"] == result["bpd"]
+
+
+def test_a_directory_with_checkpoints_is_not_overwritten(finished: tuple[Path, dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match="resume=auto"):
+        train.run(config_of(TINY), finished[0])
+
+
+def test_init_starts_from_another_runs_average(finished: tuple[Path, dict[str, Any]]) -> None:
+    lab = train.assemble(config_of([*TINY, f"init={finished[0]}"]))
+    session = train.Session(lab, finished[0].parent / "new")
+    average = checkpoint.load(checkpoint.latest(finished[0]))["ema"]
+    assert all(torch.equal(value, average[name]) for name, value in session.trainer.model.state_dict().items())
+    assert session.trainer.step == 0
+
+
+def test_evaluate_and_sample_read_a_run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    directory, result = finished
+    assert evaluate.run(config_of([*TINY, f"run={directory}"]), tmp_path)["bpd"] == pytest.approx(
+        result["bpd"], rel=1e-6
+    )
+    best = evaluate.run(config_of([*TINY, f"run={directory}/checkpoints/best"]), tmp_path)
+    assert best["step"] in (3, 6)
+    picture = sample.run(config_of([*TINY, f"run={directory}", "sampler=ddim", "sampler.steps=2"]), tmp_path)
+    assert Path(picture["samples"]).parent == directory / "samples"
+
+
+def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(finished: tuple[Path, dict[str, Any]]) -> None:
+    directory, _ = finished
+    other = directory.parent / "1"
+    record(other, ["parameterization=eps"])
+    train.run(config_of([*TINY, "parameterization=eps"]), other)
+    text = compare.write(directory.parent, {"cell": "why"})
+    assert "not defined: cell: why" in text
+    assert "parameterization=v" in text
+    with open(directory.parent / "comparison.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["difference"]) == 0.0
+    runs = [compare.load(d, d.name) for d in (directory, other)]
+    mean, se, n = compare.paired(runs[1], runs[0])
+    assert n == 6
+    assert mean == pytest.approx(runs[1].value("bpd") - runs[0].value("bpd"))
+    alone = np.hypot(runs[0].value("bpd_se"), runs[1].value("bpd_se"))
+    assert 0 < se < 3 * alone
+
+
+def test_runs_on_other_data_are_not_compared(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(finished[0], other)
+    result = json.loads((other / "result.json").read_text()) | {"split_sha256": "0"}
+    (other / "result.json").write_text(json.dumps(result))
+    with pytest.raises(ConfigError, match="not comparable"):
+        compare.compare([finished[0], other], tmp_path)
+
+
+def test_continuous_data_is_reported_in_nats(tmp_path: Path) -> None:
+    overrides = [line for line in TINY if not line.startswith("model.")] + [
+        "data=swiss_roll",
+        "model.width=16",
+        "model.embedding=16",
+    ]
+    result = train.run(config_of(overrides), tmp_path)
+    assert "nats_per_dim" in result
+    assert "bpd" not in result
+    assert "clipped" not in result
+    assert (tmp_path / "bound" / "step_00000006.csv").read_text().splitlines()[0].count("nats_per_dim") == 4
+    assert any("val/nats_per_dim" in row for row in read(tmp_path / "metrics.jsonl"))
+
+
+def test_a_non_finite_gradient_stops_before_the_update(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="step 4"):
+        train.run(config_of([*TINY, "debug.nan_at_step=4"]), tmp_path)
+    state = checkpoint.load(checkpoint.latest(tmp_path))
+    assert all(bool(value.isfinite().all()) for value in state["model"].values())

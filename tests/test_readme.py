@@ -1,0 +1,44 @@
+"""What the README shows works: its example of a new parameterization, its commands' keys."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+
+import torch
+
+from difflab.build import build
+from difflab.diffusion import Diffusion
+from tests.test_combinations import config_of
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_a_parameterization_round_trips() -> None:
+    code = re.search(r"```python\n(.*?)```", README, re.S)
+    assert code
+    module = types.ModuleType("difflab.parameterization.score")
+    module.__package__ = "difflab.parameterization"
+    exec(compile(code[1], "README.md", "exec"), module.__dict__)
+    schedule = build("schedule", config_of(["schedule.T=50"])["schedule"])
+    step = schedule.step(torch.arange(1, 51))
+    x0, eps = torch.randn(2, 50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    process, variance = build("process", {"name": "gaussian"}), build("variance", {"name": "fixed_beta_tilde"})
+    score = module.__dict__["Score"]()
+    p, q, _ = score.coefficients(step)
+    truth = p[:, None] * x0 + q[:, None] * eps
+    decoder = build("decoder", {"name": "gaussian"})
+    diffusion = Diffusion(lambda x, level, cond: truth, process, schedule, score, variance, decoder)
+    prediction = diffusion(process.noised(x0, step.t, eps), step)
+    torch.testing.assert_close(prediction.x0_hat(), x0, rtol=1e-6, atol=1e-6)
+
+
+def test_every_command_of_the_readme_composes() -> None:
+    lines = re.findall(r"python -m difflab ((?!resume|task=compare|--).*?)(?:#.*|`.*)?$", README, re.M)
+    assert len(lines) >= 8
+    for line in lines:
+        words = [word for word in line.split() if word != "-m" and not word.startswith("run=")]
+        first = [re.sub(r",[\w,]+$", "", word) for word in words]  # of each sweep its first value
+        if "parameterization=score" not in first:
+            assert config_of(first)["task"]["name"]
