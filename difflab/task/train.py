@@ -192,6 +192,7 @@ class Session:
             {"step": trainer.step, "summary": summary, **self._files({"sample/final": samples} | figures, {})}
         )
         self.tracker.summary(summary)
+        self.tracker.artifact(checkpoint.latest(self.run_dir), f"checkpoint-{self.run_dir.name}")
         write_json(self.run_dir / "result.json", finite(result))
         print(table(result, lab))
         print(
