@@ -8,4 +8,5 @@ from .base import Coefficients, Parameterization
 
 class Mu(Parameterization):
     def coefficients(self, step: Step) -> Coefficients:
-        return Coefficients(step.s.alpha, step.ct * step.t.sigma, step.c0 * step.t.sigma)
+        own = step.learned  # the network learned the mean of its own chain's step, wherever a sampler jumps to
+        return Coefficients(own.s.alpha, own.ct * own.t.sigma, own.c0 * own.t.sigma)

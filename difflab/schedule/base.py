@@ -46,12 +46,14 @@ class Level:
 class Step:
     """The transition between two levels, s less noisy than t.
 
-    `first_log_var` [B]: what stands for log beta_tilde where s is clean data and beta_tilde = 0 (see Schedule.step).
+    first_log_var [B]: what stands for log beta_tilde where s is clean data and beta_tilde = 0 (see Schedule.step).
+    learned_from: the level next below t on the chain that the network is trained on; s itself, unless the step jumps.
     """
 
     s: Level
     t: Level
     first_log_var: Tensor
+    learned_from: Level
 
     @property
     def is_first(self) -> Tensor:
@@ -84,21 +86,28 @@ class Step:
         return torch.where(self.is_first, self.log_beta - self.first_log_var, self.t.log_var - self.s.log_var)
 
     def __getitem__(self, rows: Tensor) -> Step:
-        return Step(self.s[rows], self.t[rows], self.first_log_var[rows])
+        return Step(self.s[rows], self.t[rows], self.first_log_var[rows], self.learned_from[rows])
+
+    @property
+    def learned(self) -> Step:
+        """The training chain's own step to t: what a target that depends on s (mu) was defined by."""
+        return Step(self.learned_from, self.t, self.first_log_var, self.learned_from)
 
 
 class Schedule:
     """A chain of T steps: log_snr [T + 1], float64, falling, with log_snr[0] = inf for clean data.
 
-    A variant computes the table and passes it here. Raises ConfigError if it does not fall.
+    A variant computes the table and passes it here. Raises ConfigError if it does not fall. `learned_from` [T + 1]: for a
+    part of another chain, the log SNR next below each level on that chain (see Step); else the chain's own.
     """
 
-    def __init__(self, log_snr: Tensor) -> None:
+    def __init__(self, log_snr: Tensor, learned_from: Tensor | None = None) -> None:
         if not bool((log_snr.diff() < 0).all()):
             raise ConfigError(
                 "schedule: log SNR must fall from every level to the next; this choice of values does not do that."
             )
         self.log_snr = log_snr
+        self.learned_from = torch.cat([log_snr[:1], log_snr[:-1]]) if learned_from is None else learned_from
 
     @property
     def T(self) -> int:
@@ -114,14 +123,15 @@ class Schedule:
         At s = 0 beta_tilde is 0; every variance that reads it gets beta_tilde_2 there (beta_1 if T = 1), as in DDPM.
         """
         one, top = torch.ones((), dtype=torch.int64), torch.tensor(min(2, self.T))
-        first = Step(self.level(top - 1), self.level(top), torch.zeros((), dtype=torch.float64))
+        below = self.level(top - 1)
+        first = Step(below, self.level(top), torch.zeros((), dtype=torch.float64), below)
         first_log_var = first.log_beta if self.T == 1 else first.log_beta_tilde
         s = t - one if s is None else s
-        return Step(self.level(s), self.level(t), first_log_var.expand(len(t)))
+        return Step(self.level(s), self.level(t), first_log_var.expand(len(t)), Level(self.learned_from[t]))
 
     def respace(self, times: Tensor) -> Schedule:
         """The chain that visits only the levels `times` (int64 [K], rising, in 1..T): the same object, K steps long."""
-        return Respaced(torch.cat([self.log_snr[:1], self.log_snr[times]]))
+        return Schedule(*(torch.cat([table[:1], table[times]]) for table in (self.log_snr, self.learned_from)))
 
     def even(self, steps: int) -> Tensor:
         """`steps` evenly spaced times that keep both ends (1 and T); a single step keeps T."""
@@ -130,10 +140,6 @@ class Schedule:
                 f"a chain of {self.T} steps (schedule.T) has no part of {steps} steps; choose a number in 1..{self.T}."
             )
         return torch.linspace(1 if steps > 1 else self.T, self.T, steps, dtype=torch.float64).round().long()
-
-
-class Respaced(Schedule):
-    """Part of another chain; see Schedule.respace."""
 
 
 def log_snr_from_betas(betas: Tensor) -> Tensor:

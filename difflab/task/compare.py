@@ -107,7 +107,7 @@ def load(directory: Path, name: str) -> Run:
             dims = int(terms["dims"])
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{directory} cannot be compared ({error}); run task=evaluate run={directory} first."
+            f"{directory} cannot be compared ({error}); make it whole with resume={directory}."
         ) from error
     return Run(name, directory, result, totals, dims)
 

@@ -30,10 +30,12 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     source = Path(config["run"])
     diffusion, step = lab.at(source)
     home = source if (source / "checkpoints").exists() else source.parent.parent
+    # beside the run's own measurement, which result.json and comparisons rest on, not over it
+    path = home / "bound" / f"{stem(step)}-{config['bound']['method']}"
     with Stop() as stop, Progress("evaluating", unit="nfe") as bar:
-        result = measure(lab, diffusion, lab.data.test, lab.bound, home / "bound" / stem(step), watch(bar, stop))
+        result = measure(lab, diffusion, lab.data.test, lab.bound, path, watch(bar, stop))
     result |= {"step": step, "checkpoint": str(source)}
-    write_json(home / "bound" / f"{stem(step)}.json", finite(result))
+    write_json(path.with_name(path.name + ".json"), finite(result))
     print(table(result, lab), flush=True)
     return result
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from difflab.build import build
+from difflab.diffusion import Diffusion
 from difflab.errors import ConfigError
 from difflab.schedule.base import Schedule, log_snr_from_betas
 from difflab.schedule.cosine import Cosine
@@ -142,3 +144,24 @@ def test_a_respaced_chain_is_the_same_levels_jumped_over():
     for name in ("c", "c0", "ct", "log_beta", "log_beta_tilde"):
         assert torch.equal(getattr(jumps, name), getattr(own, name)), name
     assert float(short.step(torch.tensor([1])).log_beta_tilde) == float(own.log_beta_tilde[0])
+
+
+@pytest.mark.parametrize("name", ["eps", "x0", "mu", "v"])
+def test_a_network_of_the_full_chain_says_the_same_x0_on_a_part_of_it(name: str) -> None:
+    """mu's target depends on s: on a respaced chain it must still be read as the training chain's."""
+    full = build("schedule", {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999})
+    parameterization, kept = build("parameterization", {"name": name}), full.even(10)
+    part = full.respace(kept)
+    x0, eps = torch.randn(2, 10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    p, q, _ = parameterization.coefficients(full.step(kept))
+    said = p[:, None] * x0 + q[:, None] * eps  # what the network learned to say at these t
+    diffusion = Diffusion(
+        lambda x, level, cond: said, build("process", {"name": "gaussian"}), part, parameterization,
+        build("variance", {"name": "fixed_beta_tilde"}), build("decoder", {"name": "gaussian"}),
+    )  # fmt: skip
+    step = part.step(torch.arange(1, 11))
+    x_t = diffusion.process.noised(x0, step.t, eps)
+    prediction = diffusion(x_t, step)
+    torch.testing.assert_close(prediction.x0_hat(), x0, rtol=0, atol=1e-6)
+    posterior = diffusion.process.posterior(x0, x_t, step)
+    torch.testing.assert_close(prediction.mean(), posterior.mean, rtol=0, atol=1e-6)
