@@ -86,7 +86,7 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
     ]
     text = [f"{', '.join(facts):<48}{unit.label:>9}    std. error".rstrip()]
     for symbol, name, key in lines:
-        if totals.get(key) is None:
+        if totals.get(key) is None or not math.isfinite(totals[key]):
             continue
         if key == unit.key:
             text.append("-" * 71)

@@ -37,9 +37,9 @@ def write_environment(run_dir: Path, device: torch.device) -> Path:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     lines += [f"device {device} ({name})", f"threads {torch.get_num_threads()}", f"command {' '.join(sys.argv)}"]
     source = Path(__file__).resolve().parent
-    commit = _git(source, "rev-parse", "HEAD")
-    if commit:
-        lines += [f"git {commit.strip()}", _git(source, "diff", "HEAD", "--", ".") or "working tree clean"]
+    # only the repository that tracks this file: an installed package may lie inside somebody else's
+    if _git(source, "ls-files", "--error-unmatch", "environment.py") and (commit := _git(source, "rev-parse", "HEAD")):
+        lines += [f"git {commit.strip()}", _git(source.parent, "diff", "HEAD") or "working tree clean"]
     return write_atomically(run_dir / "environment.txt", lambda file: file.write("\n".join(lines) + "\n"))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from .config.check import check
@@ -58,6 +59,7 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
                 config = checked(cfg, hydra_cfg, plugins)
                 if int(os.environ.get("RANK", "0")) == 0:
                     save_record(directory, cfg, hydra_cfg)
+                config["sweep"] = directory.parent.name if hydra_cfg.mode is RunMode.MULTIRUN else None
                 config["choices"] = {
                     group: str(option) for group, option in hydra_cfg.runtime.choices.items() if group in config
                 }
@@ -119,6 +121,7 @@ def clean_slate() -> Iterator[None]:
     try:
         yield
     finally:
+        first, torch = torch is None, sys.modules.get("torch")  # the first job imports it
         for number, handler in handlers.items():
             with suppress(ValueError):
                 signal.signal(number, handler)
@@ -126,8 +129,9 @@ def clean_slate() -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         if torch:
-            torch.set_num_threads(threads)
-            torch.set_default_dtype(dtype)
+            if not first:
+                torch.set_num_threads(threads)
+                torch.set_default_dtype(dtype)
             gc.collect()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()

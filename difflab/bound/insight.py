@@ -19,6 +19,8 @@ def optimal_variance_bound(estimate: Estimate) -> tuple[float, float]:
     t, example = estimate.plan.t.numpy(), estimate.plan.example.numpy()
     log_snr = estimate.log_snr
     later = t > 1
+    if not later.any():  # T = 1: no transition, so no variance to choose
+        return mean_and_error(estimate, estimate.totals())
     nats = estimate.values["nats"].astype(np.float64).copy()
     # (mse of mu) / beta_tilde = (SNR_s - SNR_t) mse_x0: c0^2 / beta_tilde = SNR_s c
     jump = np.exp(log_snr[1:-1]) - np.exp(log_snr[2:])  # SNR_s - SNR_t for t = 2..T
@@ -32,9 +34,14 @@ def optimal_variance_bound(estimate: Estimate) -> tuple[float, float]:
         ratio = fitted[t[score] - 2]
         own = 1 + jump[t[score] - 2] * error[score]
         nats[score] = 0.5 * estimate.dims * (np.log(ratio) - 1 + own / ratio)
-    totals = estimate.prior_kl + estimate.per_draw(nats).mean(1)
+    return mean_and_error(estimate, estimate.prior_kl + estimate.per_draw(nats).mean(1))
+
+
+def mean_and_error(estimate: Estimate, totals: np.ndarray) -> tuple[float, float]:
+    """Mean over examples and its standard error (NaN for one example) of nats [N], in the estimate's unit per dim."""
     scale = 1 / (estimate.dims * estimate.unit.nats)
-    return float(totals.mean() * scale), float(totals.std(ddof=1) / math.sqrt(len(totals)) * scale)
+    error = totals.std(ddof=1) / math.sqrt(len(totals)) if len(totals) > 1 else math.nan
+    return float(totals.mean() * scale), float(error * scale)
 
 
 def _window_mean(t: np.ndarray, values: np.ndarray, T: int, least: int) -> np.ndarray:

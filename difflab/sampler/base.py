@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..diffusion import Diffusion, Prediction
 from ..errors import ConfigError
+from ..schedule.base import Schedule
 
 
 class Sampler(ABC):
@@ -28,6 +29,10 @@ class Sampler(ABC):
     def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:
         """x_s from a prediction at t and unit noise z (same shape as x_t)."""
 
+    def length(self, schedule: Schedule) -> int:
+        """Steps of the walk over this chain, network evaluations for each sample."""
+        return schedule.T if self.steps is None else min(self.steps, schedule.T)
+
     @torch.no_grad()
     def sample(
         self,
@@ -39,8 +44,8 @@ class Sampler(ABC):
     ) -> Tensor:
         """x_0, float32 [count, *shape] on the device. Its noise depends on `seed` alone: runs share their grids' noise."""
         schedule = diffusion.schedule
-        if self.steps is not None and self.steps < schedule.T:
-            schedule = schedule.respace(schedule.even(self.steps))
+        if (steps := self.length(schedule)) < schedule.T:
+            schedule = schedule.respace(schedule.even(steps))
             diffusion = replace(diffusion, schedule=schedule)
         generator = torch.Generator().manual_seed(seed)
         x = diffusion.process.prior_sample((self.count, *shape), generator).to(device)

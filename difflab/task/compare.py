@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..files import write_atomically
+from ..gaussian import BITS, NATS
 
 PARTS = ("prior_kl", "transition_kl", "decoder_nll")
 
@@ -31,6 +32,11 @@ class Run:
     def key(self) -> str:
         return self.result["unit"]
 
+    @property
+    def scale(self) -> float:
+        """nats per example -> the unit."""
+        return 1 / (self.dims * (BITS if self.key == BITS.key else NATS).nats)
+
     def value(self, name: str) -> float:
         value = self.result.get(name)
         return math.nan if value is None else float(value)
@@ -42,9 +48,12 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     paths = [Path(given)] if isinstance(given, str) else [Path(p) for p in given or []]
     if not paths:
         raise ConfigError("runs=null: task=compare needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
-    directories = [d for path in paths for d in ([path] if (path / "result.json").exists() else job_directories(path))]
-    if missing := [str(path) for path in paths if not path.is_dir()]:
-        raise ConfigError(f"runs: {missing[0]} is no directory; give run directories or a multirun directory.")
+    directories: list[Path] = []
+    for path in paths:
+        found = [path] if (path / ".hydra").is_dir() else job_directories(path)
+        if not found:
+            raise ConfigError(f"runs: {path} holds no run; give run directories or a multirun directory.")
+        directories += found
     text = compare(directories, run_dir)
     print(text, flush=True)
     return {"comparison": str(run_dir / "comparison.md")}
@@ -109,7 +118,14 @@ def load(directory: Path, name: str) -> Run:
         raise ConfigError(
             f"{directory} cannot be compared ({error}); make it whole with resume={directory}."
         ) from error
-    return Run(name, directory, result, totals, dims)
+    run = Run(name, directory, result, totals, dims)
+    mean = float(np.mean(list(totals.values()))) * run.scale
+    if not math.isclose(mean, run.value(run.key), rel_tol=1e-5, abs_tol=1e-6):
+        raise ConfigError(
+            f"{directory}: its terms add up to {mean:.6g} and result.json says {run.value(run.key):.6g}; the run's files were "
+            f"changed, make them whole with resume={directory}."
+        )
+    return run
 
 
 def check_comparable(runs: list[Run]) -> None:
@@ -128,8 +144,7 @@ def check_comparable(runs: list[Run]) -> None:
 def paired(a: Run, b: Run) -> tuple[float, float, int]:
     """(mean of a - b, its standard error, common examples), in the unit per dimension, over examples both evaluated."""
     common = sorted(a.totals.keys() & b.totals.keys())
-    scale = 1 / a.dims / (math.log(2) if a.key == "bpd" else 1)
-    difference = np.array([a.totals[i] - b.totals[i] for i in common]) * scale
+    difference = np.array([a.totals[i] - b.totals[i] for i in common]) * a.scale
     n = len(difference)
     return (
         float(difference.mean()) if n else math.nan,
@@ -159,7 +174,7 @@ def markdown(rows: list[dict[str, Any]], runs: list[Run], failed: list[str], not
     lines = []
     if rows:
         key = runs[0].key
-        unit = "bits/dim" if key == "bpd" else "nats/dim"
+        unit = (BITS if key == BITS.key else NATS).label
         lines += [
             f"{len(rows)} runs on {runs[0].result['examples']} examples of the {runs[0].result['split']} split, {unit}; ± is one standard "
             "error; the difference to the best run is paired (same examples, same noise), * where it exceeds 1.96 standard errors.",

@@ -21,7 +21,9 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     settings = trainer.settings
     forward, backward = _seconds(lab, settings.batch_size // settings.accumulate or 1)
     size = settings.batch_size
-    steps = settings.steps - trainer.step
+    steps = max(settings.steps - trainer.step, 0)
+    if settings.max_minutes:
+        steps = min(steps, int(60 * settings.max_minutes / (size * backward)) + 1)
     examples = {name: len(split) for name, split in (("val", lab.data.val), ("test", lab.data.test))}
     validations = max(1, steps // settings.val_every) if settings.val_every else 1
     nfe = {
@@ -30,10 +32,6 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
         "test": _nfe(lab.bound, examples["test"], lab) + _sampler_nfe(lab, preview=False),
     }
     seconds = nfe["training"] * backward + (nfe["validation"] + nfe["test"]) * forward
-    if settings.max_minutes:
-        seconds = (
-            min(nfe["training"] * backward, 60 * settings.max_minutes) + (nfe["validation"] + nfe["test"]) * forward
-        )
     parameters = sum(p.numel() for p in lab.model.parameters())
     parts = ", ".join(f"{count:,} {name}" for name, count in nfe.items())
     return (
@@ -69,4 +67,4 @@ def _nfe(design: Design, available: int, lab: Laboratory) -> int:
 
 def _sampler_nfe(lab: Laboratory, preview: bool) -> int:
     sampler = lab.preview if preview else lab.sampler
-    return sampler.count * (sampler.steps or lab.diffusion.schedule.T)
+    return sampler.count * sampler.length(lab.diffusion.schedule)

@@ -18,6 +18,7 @@ from ..console import Progress, bound_table
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
+from ..train import checkpoint
 from ..train.signals import Stop
 
 OnBatch = Callable[[int, int], None]
@@ -27,9 +28,9 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=evaluate run=RUN_DIR_OR_CHECKPOINT [bound...]: written into that run's bound/."""
     keep_large_blocks()
     lab = assemble(config)
-    source = Path(config["run"])
+    source = checkpoint.latest(Path(config["run"]))
     diffusion, step = lab.at(source)
-    home = source if (source / "checkpoints").exists() else source.parent.parent
+    home = checkpoint.run_of(source)
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
     path = home / "bound" / f"{stem(step)}-{config['bound']['method']}"
     with Stop() as stop, Progress("evaluating", unit="nfe") as bar:
@@ -105,6 +106,8 @@ def finite(value: Any) -> Any:
     """Strict JSON has no NaN: a figure that is not defined (a standard error of one example) becomes null."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

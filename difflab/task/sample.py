@@ -15,6 +15,7 @@ from ..console import Progress
 from ..diffusion import Diffusion
 from ..figure import sample_grid, scatter
 from ..sampler.base import Sampler
+from ..train import checkpoint
 from ..train.signals import Stop
 from .evaluate import stem, watch
 
@@ -25,11 +26,10 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=sample run=RUN_DIR_OR_CHECKPOINT [sampler...]: written into that run's samples/."""
     keep_large_blocks()
     lab = assemble(config)
-    source = Path(config["run"])
+    source = checkpoint.latest(Path(config["run"]))
     diffusion, step = lab.at(source)
-    home = source if (source / "checkpoints").exists() else source.parent.parent
-    name = config["sampler"]["name"]
-    steps = lab.sampler.steps or lab.diffusion.schedule.T
+    home = checkpoint.run_of(source)
+    name, steps = config["sampler"]["name"], lab.sampler.length(lab.diffusion.schedule)
     with Stop() as stop, Progress("sampling", unit="step") as bar:
         x = draw(lab, diffusion, lab.sampler, watch(bar, stop))
     path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}.png")

@@ -80,6 +80,8 @@ class Session:
             code = int(stopped.code or 0)
             raise
         finally:
+            if any(self.last_row):  # stopped during the final measurement
+                self.tracker.log(self.trainer.step, *self.last_row)
             self.metrics.close()
             self.tracker.finish(code)
         return result
@@ -122,8 +124,8 @@ class Session:
         self.ledger, values = ledger.build(estimate), totals(estimate)
         self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
         self._save_training_terms()
-        self.history.append({"step": trainer.step, "values": [float(v) for v in self.ledger.columns[key]]})
-        if trainer.best is None or values[key] < trainer.best:
+        self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key].tolist())})
+        if math.isfinite(values[key]) and (trainer.best is None or values[key] < trainer.best):
             trainer.best = values[key]
             self._save(self.run_dir / "checkpoints" / "best")
         wanted = ("prior_kl", "transition_kl", "decoder_nll", "mean_error", "variance_mismatch")
@@ -170,7 +172,7 @@ class Session:
             x = draw(lab, trainer.averaged, lab.sampler, watch(bar, self.stop))
         samples = picture(lab, x, self.run_dir / "samples" / "final.png")
         rows = ledger.Ledger.load(base.with_name(base.name + ".csv"), result)
-        title = self._info().name or ""
+        title = self.lab.config["tracker"].get("name") or self._info().name or ""
         figures = {
             "bound/figure": per_timestep(rows, self.run_dir / "figures" / "bound_per_t.png", title=title),
             "bound/figure_log_snr": per_log_snr(rows, self.run_dir / "figures" / "bound_per_log_snr.png", title=title),
@@ -185,7 +187,7 @@ class Session:
             "train_seconds": trainer.seconds,
             "evaluate_seconds": evaluated - started,
         }
-        row, images, curves = self.last_row
+        (row, images, curves), self.last_row = self.last_row, ({}, {}, {})
         self.tracker.log(trainer.step, row, images | {"sample/final": samples} | figures, curves)
         summary = self._summary(result)
         self.metrics.write(
@@ -211,7 +213,11 @@ class Session:
     # -- state ----------------------------------------------------------------------------------------------------
 
     def _save(self, directory: Path) -> None:
-        state = self.trainer.state_dict() | {"history": self.history, "tracker_id": self.tracker.id}
+        state = self.trainer.state_dict() | {
+            "history": self.history,
+            "tracker_id": self.tracker.id,
+            "options": self._options(),
+        }
         checkpoint.save(directory, state)
         checkpoint.prune(self.run_dir, self.lab.config["checkpoint"]["keep_last"])
 
@@ -223,29 +229,59 @@ class Session:
             raise ConfigError(
                 f"{self.run_dir} already holds checkpoints; set resume=auto to go on with them or choose another directory."
             )
-        source = (own[0] if own else None) if resume == "auto" else checkpoint.latest(Path(resume)) if resume else None
-        if source:
-            state = checkpoint.load(source)
-            load_weights(self.lab.model, state["model"], source)
-            self.trainer.load_state_dict(state)
-            self.history, self.tracker_id = state["history"], state["tracker_id"]
-            say(f"resuming from {source} at step {self.trainer.step}")
+        if resume:
+            self._resume(own if resume == "auto" else [checkpoint.latest(Path(resume))], must=resume != "auto")
         elif init:
-            weights = checkpoint.load(checkpoint.latest(Path(init)))["ema"]
-            load_weights(self.lab.model, weights, Path(init))
+            source = checkpoint.latest(Path(init))
+            weights = checkpoint.load(source)["ema"]
+            load_weights(self.lab.model, weights, source)
             self.trainer.ema.module.load_state_dict(weights)
 
+    def _resume(self, candidates: list[Path], must: bool) -> None:
+        """Go on from the first checkpoint that is whole. With `must`, or if none of several is, ConfigError."""
+        for source in candidates:
+            try:
+                state = checkpoint.load(source)
+            except ConfigError as error:
+                if must or source == candidates[-1]:
+                    raise
+                checkpoint.set_aside(source, "damaged")
+                say(f"{error} It is set aside; trying the one before.")
+                continue
+            self._load(state, source)
+            if checkpoint.run_of(source) == self.run_dir.resolve():
+                checkpoint.leave_later(self.run_dir, self.trainer.step)
+            say(f"resuming from {source} at step {self.trainer.step}")
+            return
+
+    def _load(self, state: dict[str, Any], source: Path) -> None:
+        load_weights(self.lab.model, state["model"], source)
+        before, now = state["options"], self._options()
+        if before["optimizer"] != now["optimizer"]:
+            raise ConfigError(
+                f"optimizer={now['optimizer']}: {source} holds the state of optimizer={before['optimizer']}; resume with that, "
+                f"or start anew from its weights with init={source}."
+            )
+        if (before["objective"], before["timestep"]) != (now["objective"], now["timestep"]):
+            say("the objective or the timestep sampler is another: what the sampler learned of the losses starts anew")
+            state["timestep"] = self.lab.timestep.state_dict()
+        self.trainer.load_state_dict(state)
+        self.history, self.tracker_id = state["history"], state["tracker_id"]
+
+    def _options(self) -> dict[str, Any]:
+        """The choices that a checkpoint's state depends on beyond the network."""
+        config = self.lab.config
+        options = {"objective": dict(config["objective"]), "timestep": dict(config["timestep"])}
+        return options | {"optimizer": config["optimizer"]["name"]}
+
     def _info(self) -> RunInfo:
-        config, node = self.lab.config, self.lab.config["tracker"]
-        choices = list(self._choices().values())
-        in_sweep = "multirun" in self.run_dir.parts
-        return RunInfo(
-            name=node.get("name") or "-".join(choices[1:5]) + (f"-{self.run_dir.name}" if in_sweep else ""),
-            group=node.get("group") or (self.run_dir.parent.name if in_sweep else None),
-            job_type=str(config["task"]["name"]),
-            tags=[f"{group}={choice}" for group, choice in zip(GROUPS, choices, strict=True)]
-            + list(node.get("tags") or []),
-            notes=node.get("notes"),
+        choices, sweep = self._choices(), self.lab.config.get("sweep")
+        name = "-".join(choices[group] for group in ("schedule", "parameterization", "variance", "model"))
+        return RunInfo(  # what tracker.name, group, tags and notes say is the tracker's affair
+            name=f"{name}-{self.run_dir.name}" if sweep else name,
+            group=sweep,
+            job_type=str(self.lab.config["task"]["name"]),
+            tags=[f"{group}={choice}" for group, choice in choices.items()],
             id=self.tracker_id,
         )
 

@@ -47,7 +47,7 @@ def save(directory: Path, state: dict[str, Any]) -> Path:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        if directory.exists():  # only `best` is ever replaced
+        if directory.exists():
             shutil.rmtree(directory)
         os.replace(aside, directory)
     finally:
@@ -81,15 +81,39 @@ def newest_first(run_dir: Path) -> list[Path]:
     return [found[step] for step in sorted(found, reverse=True)]
 
 
-def latest(run_or_checkpoint: Path) -> Path:
-    """A run directory's newest checkpoint, or the checkpoint itself; ConfigError if there is none."""
-    if (run_or_checkpoint / "manifest.json").exists():
-        return run_or_checkpoint
-    if not (found := newest_first(run_or_checkpoint)):
+def latest(path: Path) -> Path:
+    """The newest checkpoint of a run directory (or of its checkpoints/; the best where there is no other), or the
+    checkpoint itself; absolute. ConfigError if there is none."""
+    path = path.resolve()
+    if (path / "manifest.json").exists():
+        return path
+    run = path.parent if path.name == "checkpoints" else path
+    found = [*newest_first(run), run / "checkpoints" / "best"]
+    if not (found[0] / "manifest.json").exists():
         raise ConfigError(
-            f"{run_or_checkpoint} holds no checkpoint; give a run directory (with checkpoints/) or one checkpoint in it."
+            f"{path} holds no checkpoint; give a run directory (with checkpoints/) or one checkpoint in it."
         )
     return found[0]
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run directory that a checkpoint belongs to."""
+    return checkpoint.resolve().parent.parent
+
+
+def set_aside(checkpoint: Path, why: str) -> None:
+    """Rename a checkpoint so that nothing takes it for the run's state; nothing is deleted."""
+    target, number = checkpoint.with_name(f"{why}_{checkpoint.name}"), 1
+    while target.exists():
+        target, number = checkpoint.with_name(f"{why}_{number}_{checkpoint.name}"), number + 1
+    checkpoint.rename(target)
+
+
+def leave_later(run_dir: Path, step: int) -> None:
+    """Set aside the checkpoints after `step`: the run goes on anew from there, and they belong to what it leaves."""
+    for later in newest_first(run_dir):
+        if int(later.name.removeprefix("step_")) > step:
+            set_aside(later, "left")
 
 
 def prune(run_dir: Path, keep_last: int) -> None:

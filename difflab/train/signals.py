@@ -31,6 +31,8 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:  # asked twice: whoever asks does not want to wait
+            raise SystemExit(128 + number)
         self.signal = number
 
     @property

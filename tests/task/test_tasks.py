@@ -170,3 +170,65 @@ def test_a_non_finite_gradient_stops_before_the_update(tmp_path: Path) -> None:
         train.run(config_of([*TINY, "debug.nan_at_step=4"]), tmp_path)
     state = checkpoint.load(checkpoint.latest(tmp_path))
     assert all(bool(value.isfinite().all()) for value in state["model"].values())
+
+
+@pytest.fixture
+def copy(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished[0], tmp_path / "copy"))
+
+
+def test_auto_resumes_from_the_newest_checkpoint_that_is_whole(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = copy / "checkpoints" / "step_00000006" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    session = train.Session(train.assemble(config_of([*TINY, "resume=auto"])), copy)
+    assert session.trainer.step == 4
+    assert "step_00000006" in capsys.readouterr().err
+    aside = copy / "checkpoints" / "damaged_step_00000006"
+    with pytest.raises(ConfigError, match="damaged"):
+        train.Session(train.assemble(config_of([*TINY, f"resume={aside}"])), copy)
+
+
+def test_going_back_leaves_no_checkpoint_of_the_timeline_left(copy: Path) -> None:
+    train.Session(train.assemble(config_of([*TINY, f"resume={copy}/checkpoints/step_00000002"])), copy)
+    assert [path.name for path in checkpoint.newest_first(copy)] == ["step_00000002"]
+
+
+def test_resuming_with_another_optimizer_is_refused_and_another_timestep_sampler_starts_anew(copy: Path) -> None:
+    with pytest.raises(ConfigError, match="init="):
+        train.Session(train.assemble(config_of([*TINY, "resume=auto", "optimizer=adamw"])), copy)
+    session = train.Session(train.assemble(config_of([*TINY, "resume=auto", "timestep.history=3"])), copy)
+    assert session.trainer.step == 6
+    assert int(session.trainer.timestep.state_dict()["count"].sum()) == 0
+
+
+def test_evaluating_again_leaves_the_runs_own_measurement_alone(copy: Path, tmp_path: Path) -> None:
+    before = (copy / "bound" / "step_00000006.npz").read_bytes()
+    evaluate.run(config_of([*TINY, f"run={copy}", "bound.seed=5", "bound.clip_x0=true"]), tmp_path)
+    assert (copy / "bound" / "step_00000006.npz").read_bytes() == before
+    assert (copy / "bound" / "step_00000006-stratified.json").exists()
+
+
+def test_an_unfinished_run_is_named_in_a_comparison(
+    finished: tuple[Path, dict[str, Any]], copy: Path, tmp_path: Path
+) -> None:
+    (copy / "result.json").unlink()
+    result = compare.run({"runs": [str(finished[0]), str(copy)]}, tmp_path)
+    assert "failed: " in Path(result["comparison"]).read_text()
+    with pytest.raises(ConfigError, match="holds no run"):
+        compare.run({"runs": str(tmp_path / "nothing")}, tmp_path)
+
+
+def test_files_that_contradict_each_other_are_not_compared(copy: Path) -> None:
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps(result | {"bpd": result["bpd"] + 0.1}))
+    with pytest.raises(ConfigError, match="add up"):
+        compare.load(copy, "copy")
+
+
+def test_a_chain_of_one_step_is_a_whole_run(tmp_path: Path) -> None:
+    result = train.run(config_of([*TINY, "schedule.T=1"]), tmp_path)
+    assert result["transition_kl"] == 0
+    assert result["bpd"] == pytest.approx(result["prior_kl"] + result["decoder_nll"])
+    assert result["bpd_optimal_variance"] == pytest.approx(result["bpd"])
