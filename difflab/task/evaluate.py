@@ -26,10 +26,7 @@ OnBatch = Callable[[int, int], None]
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=evaluate run=RUN_DIR_OR_CHECKPOINT [bound...]: written into that run's bound/."""
-    keep_large_blocks()
-    lab = assemble(config)
-    source = checkpoint.latest(Path(config["run"]))
-    diffusion, step = lab.at(source)
+    lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source)
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
     path = home / "bound" / f"{stem(step)}-{config['bound']['method']}"
@@ -39,6 +36,13 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     write_json(path.with_name(path.name + ".json"), finite(result))
     print(table(result, lab), flush=True)
     return result
+
+
+def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
+    """What `run=` names: its parts, the diffusion with the EMA weights, their step, the checkpoint they come from."""
+    keep_large_blocks()
+    lab, source = assemble(config), checkpoint.latest(Path(config["run"]))
+    return lab, *lab.at(source), source
 
 
 def stem(step: int) -> str:

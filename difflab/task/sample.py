@@ -9,25 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..allocator import keep_large_blocks
-from ..assemble import Laboratory, assemble
+from ..assemble import Laboratory
 from ..console import Progress
 from ..diffusion import Diffusion
 from ..figure import sample_grid, scatter
 from ..sampler.base import Sampler
 from ..train import checkpoint
 from ..train.signals import Stop
-from .evaluate import stem, watch
+from .evaluate import opened, stem, watch
 
 NOISE_SEED = 0  # fixed and apart from `seed`: the grids of all runs start from the same noise
 
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=sample run=RUN_DIR_OR_CHECKPOINT [sampler...]: written into that run's samples/."""
-    keep_large_blocks()
-    lab = assemble(config)
-    source = checkpoint.latest(Path(config["run"]))
-    diffusion, step = lab.at(source)
+    lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source)
     name, steps = config["sampler"]["name"], lab.sampler.length(lab.diffusion.schedule)
     with Stop() as stop, Progress("sampling", unit="step") as bar:
