@@ -6,6 +6,7 @@ anything. Then Hydra runs with exactly the command line that was checked, its di
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -226,13 +227,28 @@ def _hydra(command: list[str], task: Any) -> None:
     sys.argv = [argv[0], *command]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with translated(load_schema(), command):
+        with translated(load_schema(), command), _logging_kept():
             hydra.main(config_path=str(conf_directory()), config_name="config", **VERSION)(task)()
     finally:
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Hydra configures logging for good: a caller in the same process gets its own handlers back."""
+    loggers = [logging.getLogger(name) for name in (None, "hydra")]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers, level in before:
+            for handler in set(logger.handlers) - set(handlers):
+                handler.close()
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
 
 
 @contextmanager

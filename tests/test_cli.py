@@ -7,6 +7,7 @@ with a stand-in for the training task, which leaves the files that others read.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
@@ -254,7 +255,7 @@ def test_a_run_has_the_promised_directory_and_record(calls: list[Any], tmp_path:
     date, name = directory.relative_to(tmp_path / "runs").parts
     assert time.strptime(date, "%Y-%m-%d")
     assert time.strptime(name[:8], "%H-%M-%S")
-    assert name[8:-5] == "-linear-eps-learned_range-unet_small"
+    assert name[8:-5] == "-linear-v-learned_range-unet_small"
     assert int(name[-4:], 16) >= 0
     assert type(config["optimizer"]["lr"]) is float
     record = {file: OmegaConf.load(directory / ".hydra" / f"{file}.yaml") for file in ("config", "overrides", "hydra")}
@@ -361,7 +362,7 @@ def test_resume_goes_on_with_the_runs_own_configuration(calls: list[Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    "override", ["schedule.T=500", "schedule=linear", "model=unet", "data=mnist", "parameterization=v"]
+    "override", ["schedule.T=500", "schedule=linear", "model=unet", "data=mnist", "parameterization=eps"]
 )
 def test_resume_refuses_another_chain_model_or_data(
     override: str, calls: list[Any], capsys: pytest.CaptureFixture[str]
@@ -543,3 +544,11 @@ def test_a_real_refusal_by_a_constructor(tmp_path: Path) -> None:
 def test_completion_answers(tmp_path: Path) -> None:
     done = shell("-sc", "query=bash", cwd=tmp_path, COMP_LINE="difflab schedule=", COMP_POINT="17")
     assert done.stdout.split() == ["schedule=cosine", "schedule=linear"]
+
+
+def test_logging_is_as_before_once_a_run_is_over(calls: list[Any]) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    assert main([]) == 0
+    assert root.handlers == handlers
+    assert root.level == level
