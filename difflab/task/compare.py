@@ -101,7 +101,7 @@ def labels(directories: list[Path]) -> dict[Path, str]:
         path = directory / ".hydra" / "overrides.yaml"
         lines = path.read_text().splitlines() if path.exists() else []
         overrides[directory] = [line[2:].strip("'\"") for line in lines if line.startswith("- ")]
-    shared = set.intersection(*(set(o) for o in overrides.values())) if len(overrides) > 1 else set()
+    shared = set.intersection(*(set(o) for o in overrides.values())) if overrides else set()
     named = {d: " ".join(x for x in own if x not in shared) or d.name for d, own in overrides.items()}
     unique = len(set(named.values())) == len(named)
     return named if unique else {d: f"{name} ({d.name})" for d, name in named.items()}
