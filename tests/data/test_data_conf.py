@@ -22,6 +22,8 @@ def composed(tmp_path):
     for group, names in {
         "model": ["mlp", "unet_small", "unet"],
         "decoder": ["gaussian", "discretized_gaussian"],
+        "trainer": ["default", "vectors"],
+        "sampler": ["ancestral", "ancestral_cloud", "ddim", "ddim_cloud"],
     }.items():
         (tmp_path / group).mkdir()
         for name in names:
@@ -29,7 +31,9 @@ def composed(tmp_path):
     (tmp_path / "experiment").mkdir()
     recipe = "# @package _global_\ndefaults:\n  - override /data: swiss_roll\n  - override /model: unet\n"
     (tmp_path / "experiment" / "recipe.yaml").write_text(recipe)
-    defaults = "defaults:\n  - model: unet\n  - decoder: gaussian\n  - data: digits\n  - experiment: null\n  - _self_\n"
+    before = ["model: unet", "decoder: gaussian", "trainer: default", "sampler: ancestral", "sampler@preview: ddim"]
+    lines = [*before, "data: digits", "experiment: null", "_self_"]
+    defaults = "defaults:\n" + "".join(f"  - {line}\n" for line in lines)
     (tmp_path / "config.yaml").write_text(defaults)
 
     def composed(*overrides: str):
@@ -44,6 +48,12 @@ def composed(tmp_path):
 def test_data_alone_brings_its_model_and_decoder(composed, name):
     expected = ("mlp", "gaussian") if name in VECTORS else ("unet_small", "discretized_gaussian")
     assert composed(f"data={name}") == (*expected, name)
+
+
+def test_vectors_bring_larger_batches_and_clouds_of_samples():
+    for name in NAMES:
+        chosen = (CONF / "data" / f"{name}.yaml").read_text()
+        assert ("trainer: vectors" in chosen and chosen.count("_cloud") == 2) == (name in VECTORS)
 
 
 def test_what_is_typed_wins_in_any_order(composed):
