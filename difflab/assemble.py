@@ -39,6 +39,7 @@ class Laboratory:
     preview: Sampler
     bound: Design
     validation: Design
+    fit: Design
 
     @property
     def model(self) -> Module:
@@ -46,8 +47,8 @@ class Laboratory:
         return self.diffusion.model
 
     def examples(self, split: Split) -> Examples:
-        """A split in the model's units, for the evaluators."""
-        return Examples(self.data.to_unit(split.x), split.index)
+        """A split for the evaluators, which turn it into the model's units batch by batch."""
+        return Examples(split.x, split.index, self.data.to_unit)
 
     def at(self, path: Path) -> tuple[Diffusion, int]:
         """(the diffusion with a checkpoint's EMA weights, its step). `path`: a run directory or a checkpoint in it."""
@@ -76,6 +77,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "preview": build("sampler", config["preview"]),
         "bound": build("bound", config["bound"]),
         "validation": build("bound", config["validation"]),
+        "fit": build("bound", config["fit"]),
     }
     return Laboratory(config=config, device=device, data=data, diffusion=Diffusion(model=model, **chain), **parts)
 

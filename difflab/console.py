@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OPTIMUM = "entropy"  # the one floor that is not to be beaten: the data's own
 VARIANT_KEYS = ("kind", "method", "name")  # what a group may call the key that chooses its variant
+VARIANCE_NAMES = {"own": "its own", "optimal": "optimal, fitted on training data"}
 WINDOW = 15.0  # seconds over which the shown rate is measured
 
 
@@ -92,6 +93,16 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
             text.append("-" * 71)
         text.append(f"{symbol:<10}{name:<36}{_number(totals[key]):>11} {_error(totals.get(key + '_se')):>12}".rstrip())
     return "\n".join(text + _floor_lines(totals, floors, unit))
+
+
+def variance_lines(variances: Mapping[str, Mapping[str, Any]], unit: Unit) -> str:
+    """The bound of the same mean under every variance, best first. variances: as in result.json, `own` among them."""
+    key = unit.key
+    known = [(v[key], v.get(f"{key}_se"), name) for name, v in variances.items() if v.get(key) is not None]
+    lines = ["", f"the same mean with the variance ({unit.label})"]
+    for value, se, name in sorted(known, key=lambda row: row[0]):
+        lines.append(f"{'':<10}{VARIANCE_NAMES.get(name, name):<36}{_number(value):>11} {_error(se):>12}".rstrip())
+    return "\n".join(lines)
 
 
 def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:

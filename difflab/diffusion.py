@@ -52,6 +52,10 @@ class Prediction:
         """The same prediction, through which only the variance learns (Nichol & Dhariwal 2021, section 3.1)."""
         return replace(self, y=self.y.detach())
 
+    def with_variance(self, variance: Variance) -> Prediction:
+        """The same mean with a variance that reads no output: what would it have cost?"""
+        return replace(self, excess=variance.excess(None, self.step).reshape(-1, *[1] * (self.y.dim() - 1)))
+
     def target(self, x0: Tensor, eps: Tensor) -> Tensor:
         """What y should be: p x_0 + q eps."""
         return expand(self.coefficients.p, x0) * x0 + expand(self.coefficients.q, x0) * eps

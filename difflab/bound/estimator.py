@@ -1,11 +1,14 @@
-"""Evaluate the bound: run a design's rows through the network, keep every term, add up with standard errors."""
+"""Evaluate the bound: run a design's rows through the network and keep every term, in memory that does not grow with T
+or with the number of examples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,40 +16,109 @@ from torch import Tensor
 
 from ..diffusion import Diffusion, Prediction
 from ..gaussian import Unit, per_example
+from ..variance.base import Variance
+from .bands import Bands
 from .base import Design, Plan
+from .moments import Moments
 from .noise import key, normal
+from .rows import Rows
+from .target import Target
 from .terms import bound_term
 
 MEASURED = ("nats", "mean_error", "variance_mismatch", "mse_x0", "out_of_range")
+CELLS = 1 << 20  # (example, draw, t) cells that are looked at together
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Held-out data in the model's units: x0 float32 [N, ...] and each example's fixed id, int64 [N]."""
+    """Held-out data and each example's fixed id, int64 [N]; `to_unit` turns x [n, ...] into the model's units, float32."""
 
-    x0: Tensor
+    x: Tensor
     index: Tensor
+    to_unit: Callable[[Tensor], Tensor] = torch.Tensor.float
 
     def __len__(self) -> int:
         return len(self.index)
 
     def first(self, count: int | None) -> Examples:
-        return self if count is None else Examples(self.x0[:count], self.index[:count])
+        return self if count is None else replace(self, x=self.x[:count], index=self.index[:count])
+
+    def x0(self, rows: Tensor | slice) -> Tensor:
+        return self.to_unit(self.x[rows])
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What one pass measures besides the bound itself: the same mean scored with other variances (by name), the mean
+    error in bands of frequency. No network evaluation is added."""
+
+    variances: Mapping[str, Variance] = field(default_factory=dict)
+    bands: Bands | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(f"nats:{name}" for name in self.variances), *(self.bands.names if self.bands else ()))
+
+
+@dataclass(frozen=True)
+class Block:
+    """All rows of a few examples: `plan` counts the examples from 0, `first` is the position of the first of them."""
+
+    first: int
+    examples: int
+    draws: int
+    T: int
+    plan: Plan
+    rows: np.ndarray  # float32 [R, columns]
+    columns: Mapping[str, int]
+
+    def column(self, name: str) -> np.ndarray:
+        """float64 [R], unweighted."""
+        return self.rows[:, self.columns[name]].astype(np.float64)
+
+    @cached_property
+    def _t(self) -> np.ndarray:
+        return self.plan.t.numpy()
+
+    @cached_property
+    def _cell(self) -> np.ndarray:
+        pair = self.plan.example.numpy() * self.draws + self.plan.draw.numpy()
+        return pair * (self.T + 1) + self._t
+
+    def table(self, name: str) -> np.ndarray:
+        """float64 [examples, draws, T + 1]: what each draw alone says of each term, 0 where it has no row (slot 0 too)."""
+        weighted = self.column(name) * self.plan.weight.numpy() * self.draws
+        size = self.examples * self.draws * (self.T + 1)
+        return np.bincount(self._cell, weighted, minlength=size).reshape(self.examples, self.draws, self.T + 1)
+
+    def counts(self) -> np.ndarray:
+        """Rows at each t, [T + 1]."""
+        return np.bincount(self._t, minlength=self.T + 1)
+
+    def plain(self, name: str, power: int = 1) -> np.ndarray:
+        """Unweighted sum (of powers) over the rows at each t, [T + 1]."""
+        return np.bincount(self._t, self.column(name) ** power, minlength=self.T + 1)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Every evaluated term, unweighted (nats per example), with the plan that says what each stands for."""
+    """Every evaluated term, unweighted (nats per example), with the design that says what each stands for.
 
-    plan: Plan
-    values: dict[str, np.ndarray]  # MEASURED, float32 [R]; mse_* per dimension
-    prior_kl: np.ndarray  # float64 [N] nats
+    rows: float32 [rounds * N * rows of an example, columns], in memory or mapped from a file: round by round (a round is
+    the design's `draws` draws of every example), example by example, in the order of the plan.
+    """
+
+    design: Design
     index: np.ndarray  # int64 [N]
+    prior_kl: np.ndarray  # float64 [N] nats
+    rows: np.ndarray
+    columns: Mapping[str, int]
     log_snr: np.ndarray  # float64 [T + 1], the evaluated chain
     dims: int
     unit: Unit
     clip_x0: bool
-    draws: int
+    rounds: int = 1
+    target: Target | None = None
 
     @property
     def examples(self) -> int:
@@ -57,19 +129,51 @@ class Estimate:
         return len(self.log_snr) - 1
 
     @property
+    def draws(self) -> int:
+        return self.design.draws * self.rounds
+
+    @property
     def nfe(self) -> int:
-        return len(self.plan.t)
+        return len(self.rows)
 
-    def per_draw(self, values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Weighted sums of some rows' values for each (example, draw): float64 [N, draws]; their mean over draws is
-        the example's estimate."""
-        cell = self.plan.example.numpy()[rows] * self.draws + self.plan.draw.numpy()[rows]
-        weighted = values[rows].astype(np.float64) * self.plan.weight.numpy()[rows] * self.draws
-        return np.bincount(cell, weighted, minlength=self.examples * self.draws).reshape(self.examples, self.draws)
+    @property
+    def scale(self) -> float:
+        """nats per example -> the unit, per dimension."""
+        return 1 / (self.dims * self.unit.nats)
 
-    def totals(self) -> np.ndarray:
-        """The bound of each example, nats, float64 [N]."""
-        return self.prior_kl + self.per_draw(self.values["nats"]).mean(1)
+    def first(self, count: int) -> Estimate:
+        """The same of the first examples alone."""
+        count = min(count, self.examples)
+        per_round = self.rows.reshape(self.rounds, self.examples, -1, self.rows.shape[1])
+        rows = np.ascontiguousarray(per_round[:, :count]).reshape(-1, self.rows.shape[1])
+        return replace(self, index=self.index[:count], prior_kl=self.prior_kl[:count], rows=rows)
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows, a few examples at a time."""
+        per_example = self.design.rows(self.T)
+        table = self.rows.reshape(self.rounds, self.examples, per_example, self.rows.shape[1])
+        size = max(1, CELLS // (self.draws * (self.T + 1)))
+        for first in range(0, self.examples, size):
+            index = torch.from_numpy(self.index[first : first + size])
+            plans = [self.design.plan(index, self.T, r * self.design.draws) for r in range(self.rounds)]
+            plan = Plan(*(torch.cat(parts) for parts in zip(*plans, strict=True)))
+            plan = plan._replace(weight=plan.weight / self.rounds)
+            rows = np.asarray(table[:, first : first + size]).reshape(-1, self.rows.shape[1])
+            yield Block(first, len(index), self.draws, self.T, plan, rows, self.columns)
+
+    def whole(self) -> Block:
+        """All rows at once: for estimates that are known to be small."""
+        blocks = list(self.blocks())
+        if len(blocks) == 1:
+            return blocks[0]
+        plans = [b.plan._replace(example=b.plan.example + b.first) for b in blocks]
+        plan = Plan(*(torch.cat(parts) for parts in zip(*plans, strict=True)))
+        return Block(0, self.examples, self.draws, self.T, plan, np.concatenate([b.rows for b in blocks]), self.columns)
+
+    def totals(self, name: str = "nats") -> np.ndarray:
+        """The bound of each example by each draw, nats, float64 [N, draws]; their mean over draws is its estimate."""
+        sums = [block.table(name).sum(2) for block in self.blocks()]
+        return self.prior_kl[:, None] + np.concatenate(sums)
 
 
 def evaluate(
@@ -80,14 +184,15 @@ def evaluate(
     *,
     clip_x0: bool | None = None,
     on_batch: Callable[[int, int], None] | None = None,
+    store: Rows | None = None,
 ) -> Estimate:
     """The bound of `diffusion` on the design's examples, in float32.
 
-    `on_batch(done, total)` is called after every batch of network evaluations; what it raises stops the evaluation.
+    `on_batch(done, total)` is called after every batch of network evaluations; what it raises stops the evaluation (with
+    a `store` on the disk it can be gone on with).
     """
-    return evaluate_modes(
-        diffusion, examples, design, device, (design.clip_x0 if clip_x0 is None else clip_x0,), on_batch
-    )[0]
+    mode = design.clip_x0 if clip_x0 is None else clip_x0
+    return evaluate_modes(diffusion, examples, design, device, {mode: Extras()}, on_batch, store)[0]
 
 
 @contextmanager
@@ -108,50 +213,144 @@ def evaluate_modes(
     examples: Examples,
     design: Design,
     device: torch.device | str,
-    clip_modes: tuple[bool, ...],
+    modes: Mapping[bool, Extras],
     on_batch: Callable[[int, int], None] | None = None,
+    store: Rows | None = None,
 ) -> list[Estimate]:
-    """One Estimate for each clip mode from one pass of network evaluations: two models, scored apart, never mixed."""
+    """One Estimate for each clip mode (clip_x0: what else to measure in it) from one pass of network evaluations: two
+    models, scored apart, never mixed. A target is that of the first mode."""
     examples = examples.first(design.examples)
-    schedule = diffusion.schedule
-    plan = design.plan(examples.index, schedule.T)
-    shape = tuple(examples.x0.shape[1:])
-    dims = math.prod(shape)
-    collected: list[dict[str, list[Tensor]]] = [{name: [] for name in MEASURED} for _ in clip_modes]
-    # Rows sorted by t would give every batch one noise level; in plan order a batch mixes them, as in training.
-    for start in range(0, len(plan.t), design.batch_size):
-        rows = slice(start, start + design.batch_size)
-        position, t = plan.example[rows], plan.t[rows]
-        keys = key(design.seed, examples.index[position], t, plan.draw[rows]).to(device)
-        eps = normal(keys, shape)
-        x0 = examples.x0[position].to(device)
-        step = schedule.step(t)
-        prediction = diffusion(diffusion.process.noised(x0, step.t, eps), step)
-        for clip, columns in zip(clip_modes, collected, strict=True):
-            for name, value in measure(diffusion, prediction.clipped() if clip else prediction, x0, eps).items():
-                columns[name].append(value.float().cpu())
-        if on_batch:
-            on_batch(min(start + design.batch_size, len(plan.t)), len(plan.t))
-    top = schedule.level(torch.full((len(examples),), schedule.T))
-    prior = diffusion.process.prior_kl(examples.x0.double(), top)
-    return [
-        Estimate(
-            plan=plan,
-            values={name: torch.cat(values).numpy() for name, values in columns.items()},
-            prior_kl=prior.double().cpu().numpy(),
-            index=examples.index.numpy(),
-            log_snr=schedule.log_snr.detach().numpy(),
-            dims=dims,
-            unit=diffusion.decoder.unit,
-            clip_x0=clip,
-            draws=design.draws,
+    run = _Pass(diffusion, examples, design, device, modes, on_batch, store or Rows())
+    rounds, count, target = run.to_the_end()
+    start, estimates = 0, []
+    for clip, extras in modes.items():
+        names = (*MEASURED, *extras.names)
+        estimates.append(
+            Estimate(
+                design=design,
+                index=examples.index[:count].numpy(),
+                prior_kl=np.concatenate(run.prior_kl)[:count],
+                rows=run.store.array(),
+                columns={name: start + i for i, name in enumerate(names)},
+                log_snr=diffusion.schedule.log_snr.detach().numpy(),
+                dims=run.dims,
+                unit=diffusion.decoder.unit,
+                clip_x0=clip,
+                rounds=rounds,
+                target=target,
+            )
         )
-        for clip, columns in zip(clip_modes, collected, strict=True)
-    ]
+        start += len(names)
+    return estimates
 
 
-def measure(diffusion: Diffusion, prediction: Prediction, x0: Tensor, eps: Tensor) -> dict[str, Tensor]:
-    """The MEASURED quantities of each row, [B]."""
+class _Pass:
+    """The evaluation itself: rounds of all examples, until the budget is used or the target reached."""
+
+    def __init__(
+        self,
+        diffusion: Diffusion,
+        examples: Examples,
+        design: Design,
+        device: torch.device | str,
+        modes: Mapping[bool, Extras],
+        on_batch: Callable[[int, int], None] | None,
+        store: Rows,
+    ) -> None:
+        self.diffusion, self.examples, self.design, self.device = diffusion, examples, design, device
+        self.modes, self.on_batch, self.store = modes, on_batch, store
+        self.shape = tuple(examples.x.shape[1:])
+        self.dims, self.T = math.prod(self.shape), diffusion.schedule.T
+        self.per_example = design.rows(self.T)
+        self.budget = len(examples) * self.per_example
+        self.at = 0  # rows behind us, counted from the first of the first round
+        self.prior_kl: list[np.ndarray] = []
+        self.there = self.store.open(sum(len(MEASURED) + len(extras.names) for extras in modes.values()))
+
+    def to_the_end(self) -> tuple[int, int, Target | None]:
+        """(rounds, examples of each, what became of the target)."""
+        unit = self.diffusion.decoder.unit
+        scale = 1 / (self.dims * unit.nats)
+        target = Target(self.design.target_se, self.design.draws) if self.design.target_se else None
+        size = max(1, self.design.batch_size // self.per_example)
+        for round_number in range(1 << 20):
+            for start in range(0, len(self.examples), size):
+                rows = slice(start, min(start + size, len(self.examples)))
+                totals = self._examples(rows, round_number) * scale
+                if target:
+                    target.add(round_number, totals)
+                    if target.ended(whole=rows.stop == len(self.examples)):
+                        rounds, count = target.rounds, target.count
+                        self.store.truncate(rounds * count * self.per_example)
+                        return rounds, count, target
+                    self.budget = max(self.at, target.expected * self.per_example)
+            if not target:
+                return 1, len(self.examples), None
+        raise AssertionError("a target ends")
+
+    def _examples(self, rows: slice, round_number: int) -> np.ndarray:
+        """Evaluate some examples in one round; the bound of each (nats, of the first mode)."""
+        index = self.examples.index[rows]
+        plan = self.design.plan(index, self.T, round_number * self.design.draws)
+        values = np.concatenate([self._batch(rows.start, plan, part) for part in _parts(len(plan.t), self.design)])
+        if round_number == 0:
+            top = self.diffusion.schedule.level(torch.full((len(index),), self.T))
+            prior = self.diffusion.process.prior_kl(self.examples.x0(rows).double(), top)
+            self.prior_kl.append(prior.double().cpu().numpy())
+        sums = np.bincount(plan.example.numpy(), values * plan.weight.numpy(), minlength=len(index))
+        return sums + np.concatenate(self.prior_kl)[rows]
+
+    def _batch(self, first: int, plan: Plan, part: slice) -> np.ndarray:
+        """The bound term of some rows (first mode), from the network or, if an earlier process got so far, the store."""
+        count = part.stop - part.start
+        if self.at + count <= self.there:
+            values = np.asarray(self.store.array()[self.at : self.at + count])
+        else:
+            if self.at < self.there:  # the process died while it wrote this batch
+                self.store.truncate(self.at)
+                self.there = self.at
+            values = self._evaluate(Plan(plan.example[part] + first, *(column[part] for column in plan[1:])))
+            self.store.append(values)
+        self.at += count
+        if self.on_batch:
+            self.on_batch(self.at, max(self.at, self.budget))
+        return values[:, 0].astype(np.float64)
+
+    def _evaluate(self, plan: Plan) -> np.ndarray:
+        # In plan order a batch mixes noise levels, as in training; sorted by t it would have one.
+        position, t = plan.example, plan.t
+        original = self.diffusion.schedule.original[t]
+        keys = key(self.design.seed, self.examples.index[position], original, plan.draw).to(self.device)
+        eps = normal(keys, self.shape)
+        x0 = self.examples.x0(position).to(self.device)
+        step = self.diffusion.schedule.step(t)
+        prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step)
+        columns: list[Tensor] = []
+        for clip, extras in self.modes.items():
+            columns += measure(self.diffusion, prediction.clipped() if clip else prediction, x0, eps, extras)
+        return torch.stack([column.to(x0.device, torch.float32) for column in columns], 1).cpu().numpy()
+
+
+def _parts(rows: int, design: Design) -> Iterator[slice]:
+    """Batches of nearly equal size, none larger than the design's."""
+    edges = np.linspace(0, rows, -(-rows // design.batch_size) + 1).round().astype(int).tolist()
+    return (slice(a, b) for a, b in pairwise(edges))
+
+
+def measure(diffusion: Diffusion, prediction: Prediction, x0: Tensor, eps: Tensor, extras: Extras) -> list[Tensor]:
+    """The MEASURED quantities of each row, then those of `extras`, [B] each."""
     term = bound_term(diffusion.decoder, prediction, x0, eps)
     mse_x0 = per_example(prediction.x0_error(x0, eps).square()) / x0[0].numel()
-    return dict(zip(MEASURED, (*term, mse_x0, prediction.out_of_range().to(x0.device)), strict=True))
+    columns = [*term, mse_x0, prediction.out_of_range()]
+    for variance in extras.variances.values():
+        columns.append(bound_term(diffusion.decoder, prediction.with_variance(variance), x0, eps).nats)
+    if extras.bands:
+        columns += extras.bands.split(prediction, x0, eps).unbind(1)
+    return columns
+
+
+def spread(estimate: Estimate, name: str = "nats") -> Moments:
+    """Mean and standard error over examples of the bound (or of the same sum of another column), nats."""
+    moments = Moments(1)
+    moments.add(estimate.totals(name)[:, :, None])
+    return moments

@@ -6,55 +6,76 @@ import math
 
 import numpy as np
 
+from ..tables import Columns
 from .estimator import Estimate
+from .ledger import terms
+from .moments import Moments
+from .optimal import window_mean_eps
+from .sums import GROUPS, PARTS, Sums, add_up, in_units
 
 
-def optimal_variance_bound(estimate: Estimate) -> tuple[float, float]:
+def variance_totals(sums: Sums) -> dict[str, dict[str, float]]:
+    """{variance: the bound and its parts with standard errors}: the same mean scored with `own` and every other one."""
+    unit, scale = sums.estimate.unit, sums.estimate.scale
+    result: dict[str, dict[str, float]] = {}
+    for column, moments in sums.totals.items():
+        if column == "nats" or column.startswith("nats:"):
+            name = column.removeprefix("nats").removeprefix(":") or "own"
+            result[name] = {}
+            for i, part in enumerate((unit.key, *PARTS)):
+                result[name] |= in_units(moments, scale, part, i)
+    return result
+
+
+def variance_table(sums: Sums) -> Columns:
+    """t, term and a column for each variance, rows as in the ledger: contributions that add up to that bound."""
+    estimate = sums.estimate
+    columns: Columns = {"t": np.append(np.arange(1, estimate.T + 1), estimate.T), "term": terms(estimate.T)}
+    prior = sums.totals["nats"].mean[1]
+    for column, moments in sums.per_t.items():
+        if column == "nats" or column.startswith("nats:"):
+            name = column.removeprefix("nats").removeprefix(":") or "own"
+            columns[name] = np.append(moments.mean[1:], prior) * estimate.scale
+    return columns
+
+
+def band_table(sums: Sums) -> Columns:
+    """t = 2..T, then the mean error of each frequency band and its standard error: bands add up to the mean error."""
+    scale = sums.estimate.scale
+    columns: Columns = {"t": np.arange(2, sums.estimate.T + 1)}
+    bands = [name for name in sums.per_t if name.startswith("band_")]
+    columns |= {name: sums.per_t[name].mean[2:] * scale for name in bands}
+    return columns | {f"{name}_se": sums.per_t[name].se[2:] * scale for name in bands}
+
+
+def optimal_variance_bound(source: Estimate | Sums) -> tuple[float, float]:
     """(bound, standard error) in the estimate's unit of the same mean with the best isotropic variance per t.
 
     v*_t = beta_tilde + E||mu_tilde - m||^2 / dims (Bao et al. 2022) is fitted on one half of the examples and scored on
-    the other, and the other way round, so the figure is honest: no example is scored with a variance it helped to fit.
-    Sparse t borrow from their neighbours (the mean of mse_eps over a window of t with at least 8 rows). L_0 is the model's own.
+    the other, and the other way round, so no example is scored with a variance it helped to fit: for validation, where
+    no training examples are spent on it. L_0 is the model's own.
     """
-    t, example = estimate.plan.t.numpy(), estimate.plan.example.numpy()
-    log_snr = estimate.log_snr
-    later = t > 1
-    if not later.any():  # T = 1: no transition, so no variance to choose
-        return mean_and_error(estimate, estimate.totals())
-    nats = estimate.values["nats"].astype(np.float64).copy()
-    # (mse of mu) / beta_tilde = (SNR_s - SNR_t) mse_x0: c0^2 / beta_tilde = SNR_s c
-    jump = np.exp(log_snr[1:-1]) - np.exp(log_snr[2:])  # SNR_s - SNR_t for t = 2..T
-    error = estimate.values["mse_x0"].astype(np.float64)
-    for half in (0, 1):
-        fit, score = later & (example % 2 != half), later & (example % 2 == half)
-        if not fit.any() or not score.any():
-            return math.nan, math.nan
-        mse_eps = _window_mean(t[fit], error[fit] * np.exp(log_snr[t[fit]]), estimate.T, 8)
-        fitted = 1 + jump * (mse_eps[2:] / np.exp(log_snr[2:]))  # v*_t / beta_tilde
-        ratio = fitted[t[score] - 2]
-        own = 1 + jump[t[score] - 2] * error[score]
-        nats[score] = 0.5 * estimate.dims * (np.log(ratio) - 1 + own / ratio)
-    return mean_and_error(estimate, estimate.prior_kl + estimate.per_draw(nats).mean(1))
-
-
-def mean_and_error(estimate: Estimate, totals: np.ndarray) -> tuple[float, float]:
-    """Mean over examples and its standard error (NaN for one example) of nats [N], in the estimate's unit per dim."""
-    scale = 1 / (estimate.dims * estimate.unit.nats)
-    error = totals.std(ddof=1) / math.sqrt(len(totals)) if len(totals) > 1 else math.nan
-    return float(totals.mean() * scale), float(error * scale)
-
-
-def _window_mean(t: np.ndarray, values: np.ndarray, T: int, least: int) -> np.ndarray:
-    """Mean of `values` around each t = 0..T over the smallest symmetric window that holds `least` of them (or all)."""
-    count = np.concatenate([[0], np.cumsum(np.bincount(t, minlength=T + 1))])
-    total = np.concatenate([[0.0], np.cumsum(np.bincount(t, values, minlength=T + 1))])
-    mean = np.empty(T + 1)
-    for centre in range(T + 1):
-        width = 0
-        while True:
-            low, high = max(centre - width, 0), min(centre + width + 1, T + 1)
-            if count[high] - count[low] >= min(least, len(t)):
-                mean[centre] = (total[high] - total[low]) / (count[high] - count[low])
-                break
-            width += 1
-    return mean
+    sums = add_up(source) if isinstance(source, Estimate) else source
+    estimate, T = sums.estimate, sums.estimate.T
+    if T == 1:  # no transition, so no variance to choose
+        moments = sums.totals["nats"]
+        return float(moments.mean[0] * estimate.scale), float(moments.se[0] * estimate.scale)
+    halves = [np.arange(GROUPS) % 2 == half for half in (0, 1)]  # of the groups, and so of the examples' positions
+    if estimate.examples < 2:
+        return math.nan, math.nan
+    jump = np.expm1(estimate.log_snr[1:-1] - estimate.log_snr[2:])  # SNR_s / SNR_t - 1 for t = 2..T
+    snr = np.append(0.0, np.exp(estimate.log_snr[1:]))
+    fitted = np.ones((2, T + 1))  # v*_t / beta_tilde for the examples of each half
+    for half, others in enumerate(reversed(halves)):
+        mse_eps = window_mean_eps(sums.group_mse_x0[others].sum(0), sums.group_count[others].sum(0), estimate.log_snr)
+        fitted[half, 2:] = 1 + jump * mse_eps[2:]
+    total = Moments(1)
+    for block in estimate.blocks():
+        t, example = block.plan.t.numpy(), block.plan.example.numpy()
+        ratio = fitted[(block.first + example) % 2, t]
+        own = 1 + np.append([0.0, 0.0], jump)[t] * snr[t] * block.column("mse_x0")
+        nats = np.where(t > 1, 0.5 * estimate.dims * (np.log(ratio) - 1 + own / ratio), block.column("nats"))
+        each = np.bincount(example, nats * block.plan.weight.numpy(), minlength=block.examples)
+        prior = estimate.prior_kl[block.first : block.first + block.examples]
+        total.add((prior + each)[:, None, None])
+    return float(total.mean[0] * estimate.scale), float(total.se[0] * estimate.scale)

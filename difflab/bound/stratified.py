@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from .base import Design, Plan, check_design
+from .base import Design, Plan, pairs
 from .noise import key, uniform
+
+KEYED = -1  # the word in place of t that keys the draw of t itself: no noise is keyed so
 
 
 class Stratified(Design):
@@ -24,32 +26,41 @@ class Stratified(Design):
         draws: int,
         times: int,
         exact_steps: int,
+        target_se: float | None,
         clip_x0: bool,
         seed: int,
         batch_size: int,
     ) -> None:
-        check_design(examples, draws, batch_size)
-        if times < 1 or exact_steps < 0:
-            raise ConfigError(f"bound.times={times} must be at least 1 and bound.exact_steps={exact_steps} at least 0.")
-        self.examples, self.draws, self.clip_x0, self.seed, self.batch_size = examples, draws, clip_x0, seed, batch_size
+        super().__init__(examples, draws, target_se, clip_x0, seed, batch_size)
+        check_times(times, exact_steps)
         self.times, self.exact_steps = times, exact_steps
 
-    def plan(self, index: Tensor, T: int) -> Plan:
+    def plan(self, index: Tensor, T: int, first_draw: int = 0) -> Plan:
         exact = min(self.exact_steps, T)
         rest = T - exact
         times = min(self.times, rest)  # as many draws as terms: every term once, exhaustive
-        example, draw = (
-            x.flatten() for x in torch.meshgrid(torch.arange(len(index)), torch.arange(self.draws), indexing="ij")
-        )
-        u = uniform(key(self.seed, index[example], draw, torch.full_like(draw, -1)))  # t = -1: no noise is keyed so
-        drawn = exact + 1 + ((u[:, None] + torch.arange(times)) * (rest / max(times, 1))).floor().long()
-        t = torch.cat([torch.arange(1, exact + 1).expand(len(u), exact), drawn.clamp(max=T)], dim=1)
-        weight = torch.ones(exact + times, dtype=torch.float64) / self.draws
-        weight[exact:] *= rest / max(times, 1)
-        columns = exact + times
-        return Plan(
-            example[:, None].expand(-1, columns).flatten(),
-            t.flatten(),
-            draw[:, None].expand(-1, columns).flatten(),
-            weight.expand(len(u), -1).flatten(),
-        )
+        weight = rest / max(times, 1)
+        example, draw = pairs(len(index), self.draws, first_draw)
+        u = uniform(key(self.seed, index[example], draw, torch.full_like(draw, KEYED)))
+        drawn = exact + 1 + ((u[:, None] + torch.arange(times)) * weight).floor().long()
+        return exact_and_drawn(example, draw, exact, drawn.clamp(max=T), weight, self.draws)
+
+
+def check_times(times: int, exact_steps: int) -> None:
+    if times < 1 or exact_steps < 0:
+        raise ConfigError(f"bound.times={times} must be at least 1 and bound.exact_steps={exact_steps} at least 0.")
+
+
+def exact_and_drawn(
+    example: Tensor, draw: Tensor, exact: int, drawn: Tensor, drawn_weight: Tensor | float, draws: int
+) -> Plan:
+    """t = 1..exact with weight 1 and the `drawn` t [P, times] with theirs (float64), for each of P pairs (example, draw)."""
+    columns = exact + drawn.shape[1]
+    weight = torch.ones(len(example), columns, dtype=torch.float64)
+    weight[:, exact:] = drawn_weight
+    return Plan(
+        example.repeat_interleave(columns),
+        torch.cat([torch.arange(1, exact + 1).expand(len(example), exact), drawn], dim=1).flatten(),
+        draw.repeat_interleave(columns),
+        weight.flatten() / draws,
+    )

@@ -10,7 +10,7 @@ from .base import Sampler
 
 
 class Ancestral(Sampler):
-    def __init__(self, *, steps: int | None, count: int, clip_x0: bool) -> None:
+    def __init__(self, *, steps: int | str | None, count: int, clip_x0: bool) -> None:
         super().__init__(steps, count, clip_x0)
 
     def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:

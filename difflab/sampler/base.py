@@ -13,17 +13,29 @@ from ..diffusion import Diffusion, Prediction
 from ..errors import ConfigError
 from ..schedule.base import Schedule
 
+OPTIMAL = "optimal:"
+
 
 class Sampler(ABC):
-    """`steps`: K, evenly spaced over the chain with both ends kept (None, or more than T: all T); `count`: how many samples;
-    `clip_x0`: clip each x0_hat to the data range (no effect on continuous data)."""
+    """`steps`: K, evenly spaced over the chain with both ends kept (None, or more than T: all T), or "optimal:K", the K
+    levels that cost least bits for this model (bound/chain.py); `count`: how many samples; `clip_x0`: clip each x0_hat to
+    the data range (no effect on continuous data)."""
 
-    def __init__(self, steps: int | None, count: int, clip_x0: bool) -> None:
-        if steps is not None and steps < 1:
+    def __init__(self, steps: int | str | None, count: int, clip_x0: bool) -> None:
+        text, self.optimal = str(steps), isinstance(steps, str)
+        number = text.removeprefix(OPTIMAL)
+        if self.optimal and not (
+            text.startswith(OPTIMAL) and number.isascii() and number.isdigit() and int(number) > 1
+        ):
+            raise ConfigError(
+                f"sampler.steps={steps} must be a number, null for the whole chain, or optimal:K with K at least 2, such as optimal:50."
+            )
+        self.steps = int(number) if steps is not None else None
+        if self.steps is not None and self.steps < 1:
             raise ConfigError(f"sampler.steps={steps} must be at least 1, or null for the whole chain.")
         if count < 1:
             raise ConfigError(f"sampler.count={count} must be at least 1.")
-        self.steps, self.count, self.clip_x0 = steps, count, clip_x0
+        self.count, self.clip_x0 = count, clip_x0
 
     @abstractmethod
     def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:
@@ -41,11 +53,17 @@ class Sampler(ABC):
         seed: int,
         device: torch.device | str = "cpu",
         on_step: Callable[[int, int], None] | None = None,
+        chain: Callable[[int], Tensor] | None = None,
     ) -> Tensor:
-        """x_0, float32 [count, *shape] on the device. Its noise depends on `seed` alone: runs share their grids' noise."""
+        """x_0, float32 [count, *shape] on the device. Its noise depends on `seed` alone: runs share their grids' noise.
+
+        chain(K): the levels of the optimal K-step chain, int64 [K], which a ledger of this model tells; ValueError if an
+        optimal sampler is not given one."""
         schedule = diffusion.schedule
         if (steps := self.length(schedule)) < schedule.T:
-            schedule = schedule.respace(schedule.even(steps))
+            if self.optimal and chain is None:
+                raise ValueError(f"sampler.steps=optimal:{steps} needs the chain that a ledger of this model tells")
+            schedule = schedule.respace(chain(steps) if self.optimal and chain else schedule.even(steps))
             diffusion = replace(diffusion, schedule=schedule)
         generator = torch.Generator().manual_seed(seed)
         x = diffusion.process.prior_sample((self.count, *shape), generator).to(device)

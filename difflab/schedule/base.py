@@ -97,17 +97,27 @@ class Step:
 class Schedule:
     """A chain of T steps: log_snr [T + 1], float64, falling, with log_snr[0] = inf for clean data.
 
-    A variant computes the table and passes it here. Raises ConfigError if it does not fall. `learned_from` [T + 1]: for a
-    part of another chain, the log SNR next below each level on that chain (see Step); else the chain's own.
+    A variant computes the table and passes it here. Raises ConfigError if it does not fall. For a part of another chain,
+    `learned_from` [T + 1] is the log SNR next below each level on that chain (see Step), `original` int64 [T + 1] the t
+    of each level there, which keys evaluation noise (a part sees the same x_t as the whole), and `first_log_var` what
+    stood for log beta_tilde at its t = 1. Else all are the chain's own.
     """
 
-    def __init__(self, log_snr: Tensor, learned_from: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        log_snr: Tensor,
+        learned_from: Tensor | None = None,
+        original: Tensor | None = None,
+        first_log_var: Tensor | None = None,
+    ) -> None:
         if not bool((log_snr.diff() < 0).all()):
             raise ConfigError(
                 "schedule: log SNR must fall from every level to the next; this choice of values does not do that."
             )
         self.log_snr = log_snr
         self.learned_from = torch.cat([log_snr[:1], log_snr[:-1]]) if learned_from is None else learned_from
+        self.original = torch.arange(len(log_snr)) if original is None else original
+        self.first_log_var = self._own_first_log_var() if first_log_var is None else first_log_var
 
     @property
     def T(self) -> int:
@@ -120,18 +130,26 @@ class Schedule:
     def step(self, t: Tensor, s: Tensor | None = None) -> Step:
         """The step s -> t of this chain; s = t - 1 unless given. int64 [B], 0 <= s < t <= T.
 
-        At s = 0 beta_tilde is 0; every variance that reads it gets beta_tilde_2 there (beta_1 if T = 1), as in DDPM.
+        At s = 0 beta_tilde is 0; every variance that reads it gets first_log_var there.
         """
-        one, top = torch.ones((), dtype=torch.int64), torch.tensor(min(2, self.T))
+        s = t - 1 if s is None else s
+        return Step(self.level(s), self.level(t), self.first_log_var.expand(len(t)), Level(self.learned_from[t]))
+
+    def _own_first_log_var(self) -> Tensor:
+        """log beta_tilde_2 (log beta_1 if T = 1), as in DDPM."""
+        top = torch.tensor(min(2, self.T))
         below = self.level(top - 1)
-        first = Step(below, self.level(top), torch.zeros((), dtype=torch.float64), below)
-        first_log_var = first.log_beta if self.T == 1 else first.log_beta_tilde
-        s = t - one if s is None else s
-        return Step(self.level(s), self.level(t), first_log_var.expand(len(t)), Level(self.learned_from[t]))
+        second = Step(below, self.level(top), torch.zeros((), dtype=torch.float64), below)
+        return second.log_beta if self.T == 1 else second.log_beta_tilde
 
     def respace(self, times: Tensor) -> Schedule:
-        """The chain that visits only the levels `times` (int64 [K], rising, in 1..T): the same object, K steps long."""
-        return Schedule(*(torch.cat([table[:1], table[times]]) for table in (self.log_snr, self.learned_from)))
+        """The chain that visits only the levels `times` (int64 [K], rising, in 1..T): the same object, K steps long.
+
+        If it keeps t = 1, p(x_0|x_1) is the whole chain's, whatever its variance reads: the same L_0.
+        """
+        tables = (self.log_snr, self.learned_from, self.original)
+        first = self.first_log_var if int(times[0]) == 1 else None
+        return Schedule(*(torch.cat([table[:1], table[times]]) for table in tables), first_log_var=first)
 
     def even(self, steps: int) -> Tensor:
         """`steps` evenly spaced times that keep both ends (1 and T); a single step keeps T."""

@@ -24,20 +24,20 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     steps = max(settings.steps - trainer.step, 0)
     if settings.max_minutes:
         steps = min(steps, int(60 * settings.max_minutes / (size * backward)) + 1)
-    examples = {name: len(split) for name, split in (("val", lab.data.val), ("test", lab.data.test))}
     validations = max(1, steps // settings.val_every) if settings.val_every else 1
     nfe = {
         "training": steps * size,
-        "validation": validations * (_nfe(lab.validation, examples["val"], lab) + _sampler_nfe(lab, preview=True)),
-        "test": _nfe(lab.bound, examples["test"], lab) + _sampler_nfe(lab, preview=False),
+        "validation": validations * (_nfe(lab.validation, len(lab.data.val), lab) + _sampler_nfe(lab, preview=True)),
+        "test": _final_nfe(lab) + _sampler_nfe(lab, preview=False),
     }
     seconds = nfe["training"] * backward + (nfe["validation"] + nfe["test"]) * forward
+    share = nfe["validation"] * forward / (nfe["training"] * backward) if steps else 0.0
     parameters = sum(p.numel() for p in lab.model.parameters())
     parts = ", ".join(f"{count:,} {name}" for name, count in nfe.items())
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"about {duration(seconds)}: {sum(nfe.values()):,} network evaluations ({parts}) of {parameters:,} parameters "
-        f"on {lab.device}, {memory_gb(lab.device):.1f} GB"
+        f"on {lab.device}, {memory_gb(lab.device):.1f} GB; validation takes {share:.0%} of the time of training"
     )
 
 
@@ -61,8 +61,18 @@ def _seconds(lab: Laboratory, size: int) -> tuple[float, float]:
 
 
 def _nfe(design: Design, available: int, lab: Laboratory) -> int:
+    """Of one evaluation of a design, its pilot included."""
     examples = min(design.examples or available, available)
-    return examples * len(design.plan(torch.zeros(1, dtype=torch.int64), lab.diffusion.schedule.T).t)
+    pilot = _nfe(design.pilot, len(lab.data.val), lab) if design.pilot else 0
+    return examples * design.rows(lab.diffusion.schedule.T) + pilot
+
+
+def _final_nfe(lab: Laboratory) -> int:
+    """Of the measurement on the test split: the fit on training examples, the evaluation, the chains evaluated in fact."""
+    chains, T = lab.config["chains"], lab.diffusion.schedule.T
+    measured = min(lab.bound.examples or len(lab.data.test), len(lab.data.test))
+    verified = min(chains["examples"], measured) * 2 * sum(K for K in chains["verify"] if 2 <= K <= T)
+    return _nfe(lab.fit, len(lab.data.train), lab) + _nfe(lab.bound, len(lab.data.test), lab) + verified
 
 
 def _sampler_nfe(lab: Laboratory, preview: bool) -> int:

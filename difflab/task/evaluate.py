@@ -1,27 +1,24 @@
-"""The bound of a checkpoint's EMA weights on held-out data: ledger, per-example terms, figures, one printed table."""
+"""The bound of a checkpoint's EMA weights on held-out data: ledger, per-example terms, what follows, one printed table."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
-from ..bound import ledger
-from ..bound.base import Design
-from ..bound.estimator import Estimate, evaluate_modes
-from ..bound.insight import optimal_variance_bound
-from ..console import Progress, bound_table
+from ..bound.estimator import Estimate, Extras, evaluate_modes
+from ..console import bound_table, variance_lines
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
 from ..train import checkpoint
 from ..train.signals import Stop
-
-OnBatch = Callable[[int, int], None]
+from . import figures
+from .measure import Measurement, OnBatch, mode_name, modes
 
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
@@ -30,11 +27,13 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     home = checkpoint.run_of(source)
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
     path = home / "bound" / f"{stem(step)}-{config['bound']['method']}"
-    with Stop() as stop, Progress("evaluating", unit="nfe") as bar:
-        result = measure(lab, diffusion, lab.data.test, lab.bound, path, watch(bar, stop))
+    with Stop() as stop:
+        result = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop).run()
     result |= {"step": step, "checkpoint": str(source)}
     write_json(path.with_name(path.name + ".json"), finite(result))
+    drawn = figures.draw_all(path, result, home / "figures" / path.name, title=home.name)
     print(table(result, lab), flush=True)
+    print(f"figures {drawn['bound/figure'].parent}\nfiles   {path}*", flush=True)
     return result
 
 
@@ -49,60 +48,23 @@ def stem(step: int) -> str:
     return f"step_{step:08d}"
 
 
-def watch(bar: Progress, stop: Stop) -> OnBatch:
-    """Show progress and honour a request to stop between two batches."""
-
-    def on_batch(done: int, total: int) -> None:
-        bar.update(done, total)
-        stop.check()
-
-    return on_batch
+def validate(lab: Laboratory, diffusion: Diffusion, split: Split, on_batch: OnBatch) -> Estimate:
+    """The bound with the validation design, in its own clip mode."""
+    own = modes(diffusion, lab.validation)[0]
+    return evaluate_modes(diffusion, lab.examples(split), lab.validation, lab.device, {own: Extras()}, on_batch)[0]
 
 
-def estimates(lab: Laboratory, diffusion: Diffusion, split: Split, design: Design, on_batch: OnBatch) -> list[Estimate]:
-    """The design's own clip mode first, then, for data with a range, the other: two bounds from the same evaluations."""
-    modes = (design.clip_x0, not design.clip_x0) if diffusion.decoder.discrete else (False,)
-    return evaluate_modes(diffusion, lab.examples(split), design, lab.device, modes, on_batch)
-
-
-def measure(
-    lab: Laboratory, diffusion: Diffusion, split: Split, design: Design, path: Path, on_batch: OnBatch
-) -> dict[str, Any]:
-    """Evaluate and write PATH.csv, PATH.npz (and PATH-clipped or -unclipped beside them); returns the totals."""
-    own, *others = estimates(lab, diffusion, split, design, on_batch)
-    result: dict[str, Any] = dict(totals(own))
-    for estimate in (own, *others):
-        name = path.name if estimate is own else f"{path.name}-{'clipped' if estimate.clip_x0 else 'unclipped'}"
-        ledger.build(estimate).save(path.with_name(name + ".csv"))
-        ledger.save_terms(estimate, path.with_name(name + ".npz"))
-    for other in others:
-        result["clipped" if other.clip_x0 else "unclipped"] = totals(other)
-    return result | {
-        "unit": own.unit.key,
-        "split": split.name,
-        "split_sha256": split.sha256,
-        "clip_x0": own.clip_x0,
-        "bound_seed": design.seed,
-        "T": own.T,
-        "floors": lab.data.floors(),
-    }
-
-
-def totals(estimate: Estimate) -> dict[str, float]:
-    result = dict(ledger.build(estimate).totals)
-    key = f"{estimate.unit.key}_optimal_variance"
-    result[key], result[key + "_se"] = optimal_variance_bound(estimate)
-    return result
-
-
-def table(result: dict[str, Any], lab: Laboratory) -> str:
+def table(result: Mapping[str, Any], lab: Laboratory) -> str:
     """The printed table, for people."""
-    text = bound_table(result, result["floors"], lab.diffusion.decoder.unit)
-    for mode in ("clipped", "unclipped"):
+    unit = lab.diffusion.decoder.unit
+    text = bound_table(result, result["floors"], unit)
+    text += "\n" + variance_lines(result["variances"], unit)
+    for mode in (mode_name(True), mode_name(False)):
         if mode in result:
-            unit = lab.diffusion.decoder.unit
             other = result[mode]
             text += f"\nwith x0_hat {mode}: {other[unit.key]:.4f} ± {other[unit.key + '_se']:.4f} {unit.label}"
+    if "target" in result:
+        text += f"\n{result['target']}"
     return text
 
 

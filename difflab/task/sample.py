@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from ..assemble import Laboratory
-from ..console import Progress
+from ..bound.chain import optimal_times
+from ..bound.optimal import Fit
 from ..diffusion import Diffusion
 from ..figure import sample_grid, scatter
 from ..sampler.base import Sampler
 from ..train import checkpoint
 from ..train.signals import Stop
-from .evaluate import opened, stem, watch
+from .evaluate import opened, stem
+from .measure import stage, training_fit
 
 NOISE_SEED = 0  # fixed and apart from `seed`: the grids of all runs start from the same noise
 
@@ -26,18 +28,34 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source)
     name, steps = config["sampler"]["name"], lab.sampler.length(lab.diffusion.schedule)
-    with Stop() as stop, Progress("sampling", unit="step") as bar:
-        x = draw(lab, diffusion, lab.sampler, watch(bar, stop))
+    with Stop() as stop:
+        chain = None
+        if lab.sampler.optimal:
+            chain = chain_of(training_fit(lab, diffusion, step, home / "bound", stop)[0], lab.sampler)
+            name += "-optimal"
+        with stage("sampling", stop, unit="step") as on_step:
+            x = draw(lab, diffusion, lab.sampler, chain, on_step)
     path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}.png")
     print(path, flush=True)
     return {"samples": str(path), "step": step}
 
 
+def chain_of(fits: Mapping[bool, Fit], sampler: Sampler) -> Callable[[int], Tensor]:
+    """The levels of the optimal K-step chain, as a function of K: the cheapest for the best isotropic variance, priced
+    with the error of x0_hat in the sampler's own clip mode where that was measured."""
+    fit = fits.get(sampler.clip_x0) or next(iter(fits.values()))
+    return lambda steps: torch.from_numpy(optimal_times(fit.log_snr, fit.mse_x0, steps))
+
+
 def draw(
-    lab: Laboratory, diffusion: Diffusion, sampler: Sampler, on_step: Callable[[int, int], None] | None = None
+    lab: Laboratory,
+    diffusion: Diffusion,
+    sampler: Sampler,
+    chain: Callable[[int], Tensor] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """x_0 float32 [count, ...] on the CPU."""
-    return sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step).cpu()
+    """x_0 float32 [count, ...] on the CPU. `chain`: the levels of K steps, for a sampler that wants optimal ones."""
+    return sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step, chain).cpu()
 
 
 def picture(lab: Laboratory, x: Tensor, path: Path) -> Path:

@@ -13,20 +13,25 @@ import torch
 from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble, load_weights
 from ..bound import ledger
+from ..bound.insight import optimal_variance_bound
+from ..bound.optimal import Fit, smooth_mse_eps
+from ..bound.sums import add_up
 from ..build import build
 from ..console import Progress, duration
 from ..environment import write_environment
 from ..errors import ConfigError
-from ..figure import buckets, heatmap, per_log_snr, per_log_snr_curve, per_t_curve, per_timestep
+from ..figure import buckets, heatmap, per_log_snr_curve, per_t_curve
 from ..files import write_json
 from ..tracker.base import Curve, RunInfo, Tracker
 from ..train import checkpoint
 from ..train.metrics import MetricsFile
 from ..train.signals import Stop
 from ..train.trainer import Settings, Trainer
+from . import figures
 from .estimate import forecast
-from .evaluate import estimates, finite, measure, say, stem, table, totals, watch
-from .sample import draw, picture
+from .evaluate import finite, say, stem, table, validate
+from .measure import Measurement, stage
+from .sample import chain_of, draw, picture
 
 GROUPS = ("data", "schedule", "parameterization", "variance", "model", "objective", "timestep")  # the tags of a run
 
@@ -118,10 +123,11 @@ class Session:
         """The bound on the validation split with the EMA weights: val/* and bound/bucket_*."""
         lab, trainer, key = self.lab, self.trainer, self.unit.key
         with Progress("validating", unit="nfe", transient=True) as bar:
-            estimate = estimates(
-                lab, trainer.averaged, lab.data.val, lab.validation, lambda done, all: bar.update(done, all)
-            )[0]
-        self.ledger, values = ledger.build(estimate), totals(estimate)
+            estimate = validate(lab, trainer.averaged, lab.data.val, lambda done, all: bar.update(done, all))
+        sums = add_up(estimate)
+        self.ledger = ledger.build(sums)
+        values = self.ledger.totals | {f"{key}_optimal_variance": optimal_variance_bound(sums)[0]}
+        self.fit = Fit(estimate.log_snr, smooth_mse_eps(sums), first=0.0)  # good enough to choose a preview's chain
         self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
         self._save_training_terms()
         self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key].tolist())})
@@ -144,7 +150,7 @@ class Session:
     def _pictures(self) -> dict[str, Path]:
         """Samples from fixed noise and the map of L_t over t and training step."""
         lab, trainer = self.lab, self.trainer
-        x = draw(lab, trainer.averaged, lab.preview)
+        x = draw(lab, trainer.averaged, lab.preview, chain_of({lab.validation.clip_x0: self.fit}, lab.preview))
         return {
             "sample/grid": picture(lab, x, self.run_dir / "samples" / f"{stem(trainer.step)}.png"),
             "bound/heatmap": heatmap(self.history, self.run_dir / "figures" / "heatmap.png", unit=self.unit.label),
@@ -165,18 +171,14 @@ class Session:
         lab, trainer, key = self.lab, self.trainer, self.unit.key
         started = time.perf_counter()
         base = self.run_dir / "bound" / stem(trainer.step)
-        with Progress("evaluating the test split", unit="nfe") as bar:
-            result = measure(lab, trainer.averaged, lab.data.test, lab.bound, base, watch(bar, self.stop))
+        measurement = Measurement(lab, trainer.averaged, lab.data.test, lab.bound, base, trainer.step, self.stop)
+        result = measurement.run()
         evaluated = time.perf_counter()
-        with Progress("sampling", unit="step") as bar:
-            x = draw(lab, trainer.averaged, lab.sampler, watch(bar, self.stop))
+        with stage("sampling", self.stop, unit="step") as on_step:
+            x = draw(lab, trainer.averaged, lab.sampler, chain_of(measurement.fits, lab.sampler), on_step)
         samples = picture(lab, x, self.run_dir / "samples" / "final.png")
-        rows = ledger.Ledger.load(base.with_name(base.name + ".csv"), result)
         title = self.lab.config["tracker"].get("name") or self._info().name or ""
-        figures = {
-            "bound/figure": per_timestep(rows, self.run_dir / "figures" / "bound_per_t.png", title=title),
-            "bound/figure_log_snr": per_log_snr(rows, self.run_dir / "figures" / "bound_per_log_snr.png", title=title),
-        }
+        drawn = figures.draw_all(base, result, self.run_dir / "figures", title)
         result |= {
             "objective": trainer.best if trainer.best is not None else result[key],
             f"best_val_{key}": trainer.best,
@@ -188,10 +190,10 @@ class Session:
             "evaluate_seconds": evaluated - started,
         }
         (row, images, curves), self.last_row = self.last_row, ({}, {}, {})
-        self.tracker.log(trainer.step, row, images | {"sample/final": samples} | figures, curves)
+        self.tracker.log(trainer.step, row, images | {"sample/final": samples} | drawn, curves)
         summary = self._summary(result)
         self.metrics.write(
-            {"step": trainer.step, "summary": summary, **self._files({"sample/final": samples} | figures, {})}
+            {"step": trainer.step, "summary": summary, **self._files({"sample/final": samples} | drawn, {})}
         )
         self.tracker.summary(summary)
         self.tracker.artifact(checkpoint.latest(self.run_dir), f"checkpoint-{self.run_dir.name}")
@@ -200,7 +202,7 @@ class Session:
         print(
             f"trained {trainer.step:,} steps in {duration(trainer.seconds)}, evaluated {result['nfe']:,} terms of "
             f"{result['examples']:,} test examples in {duration(result['evaluate_seconds'])}\n"
-            f"figure  {figures['bound/figure']}\nsamples {samples}\nrun     {self.run_dir}",
+            f"figure  {drawn['bound/figure']}\nsamples {samples}\nrun     {self.run_dir}",
             flush=True,
         )
         return result

@@ -25,12 +25,19 @@ STRATIFIED = [
 
 def stratified(times: int, exact_steps: int, draws: int = 1, seed: int = 0) -> Stratified:
     return Stratified(
-        examples=None, draws=draws, times=times, exact_steps=exact_steps, clip_x0=False, seed=seed, batch_size=64
+        examples=None,
+        draws=draws,
+        times=times,
+        exact_steps=exact_steps,
+        target_se=None,
+        clip_x0=False,
+        seed=seed,
+        batch_size=64,
     )
 
 
 def exhaustive(draws: int = 1) -> Exhaustive:
-    return Exhaustive(examples=None, draws=draws, clip_x0=False, seed=0, batch_size=64)
+    return Exhaustive(examples=None, draws=draws, target_se=None, clip_x0=False, seed=0, batch_size=64)
 
 
 @pytest.mark.parametrize("draws", [1, 3])
@@ -91,6 +98,15 @@ def test_the_draw_of_t_is_keyed_by_the_examples_id_and_the_seed():
     "key, value", [("examples", 0), ("draws", 0), ("batch_size", 0), ("times", 0), ("exact_steps", -1)]
 )
 def test_impossible_values_are_refused_by_name(key, value):
-    values = {"examples": None, "draws": 1, "times": 2, "exact_steps": 2, "clip_x0": False, "seed": 0, "batch_size": 8}
+    values = {
+        "examples": None,
+        "draws": 1,
+        "times": 2,
+        "exact_steps": 2,
+        "target_se": None,
+        "clip_x0": False,
+        "seed": 0,
+        "batch_size": 8,
+    }
     with pytest.raises(ConfigError, match=rf"bound\.{key}={value}"):
         Stratified(**{**values, key: value})

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from difflab.bound.base import Design
-from difflab.bound.estimator import Estimate, Examples, evaluate, evaluate_modes
+from difflab.bound.estimator import Estimate, Examples, Extras, evaluate, evaluate_modes
 from difflab.bound.exhaustive import Exhaustive
 from difflab.bound.insight import optimal_variance_bound
 from difflab.bound.ledger import Ledger, build, save_terms
@@ -26,12 +26,19 @@ T, DIMS = 12, 6
 
 
 def exhaustive(draws: int = 1, batch_size: int = 512, clip_x0: bool = False, examples: int | None = None) -> Exhaustive:
-    return Exhaustive(examples=examples, draws=draws, clip_x0=clip_x0, seed=3, batch_size=batch_size)
+    return Exhaustive(examples=examples, draws=draws, target_se=None, clip_x0=clip_x0, seed=3, batch_size=batch_size)
 
 
 def stratified(draws: int = 1, times: int = 3, exact_steps: int = 2, seed: int = 3) -> Stratified:
     return Stratified(
-        examples=None, draws=draws, times=times, exact_steps=exact_steps, clip_x0=False, seed=seed, batch_size=512
+        examples=None,
+        draws=draws,
+        times=times,
+        exact_steps=exact_steps,
+        target_se=None,
+        clip_x0=False,
+        seed=seed,
+        batch_size=512,
     )
 
 
@@ -49,13 +56,19 @@ def run(design: Design, examples: Examples | None = None) -> Estimate:
     return evaluate(model(), examples or data(), design)
 
 
+def each(estimate: Estimate) -> np.ndarray:
+    """The bound of each example, nats."""
+    return estimate.totals().mean(1)
+
+
 def test_an_estimate_holds_exactly_the_terms_of_its_plan():
     examples, estimate = data(), run(exhaustive(draws=2))
-    plan = estimate.plan
+    block = estimate.whole()
+    plan = block.plan
     eps = normal(key(3, examples.index[plan.example], plan.t, plan.draw), (DIMS,))
-    term = terms_at(model(), examples.x0[plan.example], eps, plan.t)
+    term = terms_at(model(), examples.x[plan.example], eps, plan.t)
     for name in ("nats", "mean_error", "variance_mismatch"):
-        np.testing.assert_allclose(estimate.values[name], getattr(term, name).numpy(), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(block.column(name), getattr(term, name).numpy(), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
@@ -68,9 +81,9 @@ def test_the_bound_does_not_depend_on_the_evaluation_batch(batch_size):
 def test_the_bound_of_an_example_does_not_depend_on_the_order_or_company(design):
     examples, order = data(), torch.randperm(30, generator=torch.Generator().manual_seed(1))
     whole = run(design)
-    shuffled = run(design, Examples(examples.x0[order], examples.index[order]))
+    shuffled = run(design, Examples(examples.x[order], examples.index[order]))
     np.testing.assert_allclose(shuffled.totals(), whole.totals()[order.numpy()], rtol=1e-6)
-    alone = run(design, Examples(examples.x0[4:5], examples.index[4:5]))
+    alone = run(design, Examples(examples.x[4:5], examples.index[4:5]))
     np.testing.assert_allclose(alone.totals(), whole.totals()[4:5], rtol=1e-6)
 
 
@@ -93,7 +106,9 @@ def test_two_clip_modes_share_their_network_calls_and_equal_two_evaluations():
         calls.append(len(x_t))
         return network(x_t, log_snr, cond)
 
-    both = evaluate_modes(replace(diffusion, model=counting), data(), exhaustive(), "cpu", (False, True))
+    both = evaluate_modes(
+        replace(diffusion, model=counting), data(), exhaustive(), "cpu", {False: Extras(), True: Extras()}
+    )
     assert sum(calls) == 30 * T
     for estimate, clip in zip(both, (False, True), strict=True):
         assert estimate.clip_x0 is clip
@@ -104,7 +119,7 @@ def test_two_clip_modes_share_their_network_calls_and_equal_two_evaluations():
 def test_progress_is_reported_and_may_stop_the_evaluation():
     seen = []
     evaluate(model(), data(), exhaustive(batch_size=100), on_batch=lambda done, total: seen.append((done, total)))
-    assert seen == [(100, 360), (200, 360), (300, 360), (360, 360)]
+    assert seen == [(96, 360), (192, 360), (288, 360), (360, 360)]  # whole examples: 8 of 12 rows fit into 100
 
     def stop(done, total):
         raise SystemExit(143)
@@ -116,9 +131,9 @@ def test_progress_is_reported_and_may_stop_the_evaluation():
 @pytest.mark.parametrize("design", [stratified(), stratified(times=1, exact_steps=0), stratified(draws=2, times=4)])
 def test_stratified_estimates_the_exhaustive_bound_without_bias(design):
     """Same mean as the exhaustive sum over 2,000 copies of one example (ids differ), within 4.5 standard errors."""
-    examples = Examples(data(1).x0.expand(2000, -1), torch.arange(2000))
+    examples = Examples(data(1).x.expand(2000, -1), torch.arange(2000))
     full, drawn = run(exhaustive(), examples), run(design, examples)
-    a, b = full.totals(), drawn.totals()
+    a, b = each(full), each(drawn)
     assert abs(a.mean() - b.mean()) < 4.5 * math.sqrt(a.var() / 2000 + b.var() / 2000)
     rows, expected = build(drawn).columns, build(full).columns
     error = np.hypot(rows["bpd_se"], expected["bpd_se"])[:-1]
@@ -152,11 +167,12 @@ def test_the_ledgers_rows_add_up_to_its_totals(name):
 
 def brute_force(estimate: Estimate) -> np.ndarray:
     """[examples, draws, T]: what each draw alone says of each term, bits/dim, 0 where it has no row."""
-    plan, D = estimate.plan, estimate.draws
+    block, D = estimate.whole(), estimate.draws
+    plan, nats = block.plan, block.column("nats")
     cube = np.zeros((estimate.examples, D, T))
     for i in range(estimate.nfe):
         where = int(plan.example[i]), int(plan.draw[i]), int(plan.t[i]) - 1
-        cube[where] += float(plan.weight[i]) * D * float(estimate.values["nats"][i])
+        cube[where] += float(plan.weight[i]) * D * nats[i]
     return cube / (DIMS * math.log(2))
 
 
@@ -173,19 +189,19 @@ def test_standard_errors_and_their_split_equal_brute_force(name):
     assert totals["decoder_nll_se"] == pytest.approx(se[0], rel=1e-8)
     assert totals["transition_kl_se"] == pytest.approx(cube[:, :, 1:].sum(2).mean(1).std(ddof=1) / math.sqrt(n))
     if estimate.draws == 1:
-        assert np.isnan(rows["se_noise"][:-1]).all() and "se_noise" not in totals
+        assert np.isnan(rows["se_noise"][:-1]).all() and "bpd_se_noise" not in totals
         return
     noise = cube.var(1, ddof=1).mean(0) / estimate.draws / n
     np.testing.assert_allclose(rows["se_noise"][:-1], np.sqrt(noise), rtol=1e-7, atol=1e-12)
     between = np.sqrt(np.maximum(se**2 - noise, 0))
     np.testing.assert_allclose(rows["se_between"][:-1], between, rtol=1e-6, atol=1e-9)
-    assert totals["se_noise"] == pytest.approx(math.sqrt(cube.sum(2).var(1, ddof=1).mean() / estimate.draws / n))
-    assert totals["se_noise"] ** 2 + totals["se_between"] ** 2 == pytest.approx(totals["bpd_se"] ** 2)
+    assert totals["bpd_se_noise"] == pytest.approx(math.sqrt(cube.sum(2).var(1, ddof=1).mean() / estimate.draws / n))
+    assert totals["bpd_se_noise"] ** 2 + totals["bpd_se_between"] ** 2 == pytest.approx(totals["bpd_se"] ** 2)
 
 
 def test_the_standard_error_predicts_the_spread_over_seeds():
     """Noise part: 40 evaluations of the same examples with other seeds scatter by se_noise (chi-squared, 0.999)."""
-    noise = build(run(stratified(draws=4))).totals["se_noise"]
+    noise = build(run(stratified(draws=4))).totals["bpd_se_noise"]
     values = [build(run(stratified(draws=4, seed=1000 + seed))).totals["bpd"] for seed in range(40)]
     ratio = np.var(values, ddof=1) / noise**2
     assert 0.4 < ratio < 2.1
@@ -199,9 +215,9 @@ def test_one_example_has_no_standard_error_but_a_bound():
 
 def test_errors_of_x0_and_eps_are_those_of_the_prediction():
     examples, estimate = data(), run(exhaustive())
-    ledger, plan = build(estimate), estimate.plan
+    ledger, plan = build(estimate), estimate.whole().plan
     eps = normal(key(3, examples.index[plan.example], plan.t, plan.draw), (DIMS,)).double()
-    x0 = examples.x0[plan.example].double()
+    x0 = examples.x[plan.example].double()
     level = cosine(T).level(plan.t)
     alpha, sigma = level.alpha[:, None], level.sigma[:, None]
     x_t = alpha * x0 + sigma * eps
@@ -230,13 +246,13 @@ def test_a_saved_ledger_is_read_back_bit_by_bit(tmp_path):
 def test_saved_terms_give_back_the_totals(name, tmp_path):
     estimate = run(DESIGNS[name])
     terms = np.load(save_terms(estimate, tmp_path / "terms.npz"))
-    np.testing.assert_array_equal(terms["total"], estimate.totals())
+    np.testing.assert_array_equal(terms["total"], each(estimate))
     np.testing.assert_array_equal(terms["index"], data().index.numpy())
     if "nats" in terms and terms["nats"].ndim == 2:
-        np.testing.assert_allclose(terms["nats"].sum(1), estimate.totals(), rtol=1e-5)
+        np.testing.assert_allclose(terms["nats"].sum(1), each(estimate), rtol=1e-5)
     else:
         sums = np.bincount(terms["example"], terms["nats"].astype(float) * terms["weight"]) + terms["prior_kl"]
-        np.testing.assert_allclose(sums, estimate.totals(), rtol=1e-5)
+        np.testing.assert_allclose(sums, each(estimate), rtol=1e-5)
 
 
 def test_continuous_data_is_reported_in_nats_per_dim():
@@ -266,18 +282,19 @@ def test_the_optimal_variance_bound_is_that_of_the_model_with_the_fitted_varianc
     schedule, examples = linear(30), normal_examples(200)
     estimate = evaluate(diffusion_of(NORMAL.predict, schedule), examples, exhaustive())
     value, se = optimal_variance_bound(estimate)
-    totals, t = np.zeros(200), estimate.plan.t.numpy()
+    block = estimate.whole()
+    totals, t = np.zeros(200), block.plan.t.numpy()
     step = schedule.step(torch.arange(1, 31))
     for half in (0, 1):
-        fit = estimate.plan.example.numpy() % 2 != half
-        mse_mu = np.array([estimate.values["mse_x0"][fit & (t == u)].astype(float).mean() for u in range(1, 31)])
+        fit = block.plan.example.numpy() % 2 != half
+        mse_mu = np.array([block.column("mse_x0")[fit & (t == u)].mean() for u in range(1, 31)])
         v = step.log_beta_tilde.exp() + step.c0**2 * torch.tensor(mse_mu)
         table = torch.cat([torch.zeros(1).double(), torch.log(v) - step.log_beta_tilde])
         table[1] = step.log_ratio[0]  # L_0 is the model's own: beta_1
         refitted = evaluate(
             diffusion_of(NORMAL.predict, schedule, "v", TableVariance(schedule, table)), examples, exhaustive()
         )
-        totals[half::2] = refitted.totals()[half::2]
+        totals[half::2] = each(refitted)[half::2]
     assert value == pytest.approx(totals.mean() / 2, rel=1e-5)
     assert se == pytest.approx(totals.std(ddof=1) / math.sqrt(200) / 2, rel=1e-4)
     own = build(estimate).totals["nats_per_dim"]

@@ -1,0 +1,48 @@
+"""The mean error of a step split over frequencies: which details of the picture does it pay for?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..diffusion import Prediction
+from ..gaussian import expand
+
+BANDS = 8
+
+
+class Bands:
+    """Eight bands of the orthonormal 2-D DCT of (mu_tilde - m) / sqrt(v), whose sums of squares add up to those of the
+    pixels (Parseval) whatever the diagonal variance.
+
+    Coefficient (i, j) of an H x W picture belongs to band floor(8 max(i / H, j / W)): square shells around the mean, so
+    band k holds the k-th eighth of the frequencies in both directions.
+    """
+
+    names = tuple(f"band_{k}" for k in range(BANDS))
+
+    def __init__(self, height: int, width: int) -> None:
+        self._rows, self._columns = dct(height), dct(width)
+        frequency = torch.maximum(torch.arange(height)[:, None] / height, torch.arange(width)[None] / width)
+        shell = (BANDS * frequency).long().clamp(max=BANDS - 1).flatten()
+        self._member = torch.nn.functional.one_hot(shell, BANDS).double()  # [H W, BANDS]
+
+    def split(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:
+        """The mean error of each band in nats, float64 [B, BANDS], summed over channels; 0 where t = 1."""
+        difference = prediction.mean_difference(x0, eps)  # [B, C, H, W]
+        log_var = expand(prediction.step.log_beta_tilde, prediction.excess) + prediction.excess
+        scaled = (difference.double() * torch.exp(-0.5 * log_var.double())).to(torch.float64)
+        rows, columns = self._rows.to(scaled), self._columns.to(scaled)
+        energy = (rows @ scaled @ columns.T).square().sum(1).flatten(1)
+        later = (~prediction.step.is_first).to(energy)
+        return 0.5 * (energy @ self._member.to(energy)) * later[:, None]
+
+
+def dct(n: int) -> Tensor:
+    """The orthonormal DCT-II, float64 [n, n]: row k is the basis of frequency k."""
+    k, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)[None]
+    basis = torch.cos(math.pi / n * (i + 0.5) * k) * math.sqrt(2 / n)
+    basis[0] /= math.sqrt(2)
+    return basis

@@ -1,0 +1,141 @@
+"""Fit the best isotropic variance on training examples, so that it can be scored on held-out ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import tables
+from ..diffusion import Diffusion, Prediction
+from ..variance._optimal import Optimal
+from .base import Design
+from .estimator import Examples, Extras, evaluate_modes, full_float32
+from .noise import key, normal
+from .smooth import window_mean
+from .sums import Sums, add_up
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a pass over training examples says of a mean: enough for the best variance of any step between two levels.
+
+    log_snr [T + 1]; mse_eps [T + 1], SNR_t times the mean squared error of x0_hat, of sparse t with their neighbours';
+    first: the log variance at t = 1 that minimises L_0. float64.
+    """
+
+    log_snr: np.ndarray
+    mse_eps: np.ndarray
+    first: float
+
+    def variance(self) -> Optimal:
+        return Optimal(torch.from_numpy(self.log_snr), torch.from_numpy(self.mse_eps), self.first)
+
+    @property
+    def mse_x0(self) -> np.ndarray:
+        """[T + 1], per dimension; slot 0 is 0."""
+        return np.append(0.0, self.mse_eps[1:] / np.exp(self.log_snr[1:]))
+
+
+def fit(
+    diffusion: Diffusion,
+    examples: Examples,
+    design: Design,
+    device: torch.device | str,
+    modes: tuple[bool, ...],
+    on_batch: Callable[[int, int], None] | None = None,
+) -> tuple[dict[bool, Fit], int]:
+    """({clip_x0: Fit}, network evaluations) of a design on training examples."""
+    estimates = evaluate_modes(diffusion, examples, design, device, dict.fromkeys(modes, Extras()), on_batch)
+    examples = examples.first(design.examples)
+    first = first_log_var(diffusion, examples, design, device, modes)
+    fits = {e.clip_x0: Fit(e.log_snr, smooth_mse_eps(add_up(e)), first[e.clip_x0]) for e in estimates}
+    return fits, estimates[0].nfe + len(examples)
+
+
+def smooth_mse_eps(sums: Sums) -> np.ndarray:
+    """Mean squared error of eps_hat at each t, sparse t with their neighbours', [T + 1]."""
+    return window_mean_eps(sums.group_mse_x0.sum(0), sums.count, sums.estimate.log_snr)
+
+
+def window_mean_eps(mse_x0: np.ndarray, count: np.ndarray, log_snr: np.ndarray) -> np.ndarray:
+    """The same from sums over rows and their counts, [T + 1] or [G, T + 1]: eps, whose error varies slowly with t."""
+    snr = np.append(0.0, np.exp(log_snr[1:]))
+    if mse_x0.ndim > 1:
+        return np.stack([window_mean(m * snr, c) for m, c in zip(mse_x0, count, strict=True)])
+    return window_mean(mse_x0 * snr, count)
+
+
+@torch.no_grad()
+@full_float32()
+def first_log_var(
+    diffusion: Diffusion, examples: Examples, design: Design, device: torch.device | str, modes: tuple[bool, ...]
+) -> dict[bool, float]:
+    """log v at t = 1 that minimises the mean of L_0 over the examples, for each clip mode: one evaluation an example."""
+    parts: list[tuple[Prediction, Tensor]] = []
+    for rows in torch.arange(len(examples)).split(design.batch_size):
+        t = torch.ones(len(rows), dtype=torch.int64)
+        keys = key(design.seed, examples.index[rows], t, torch.zeros_like(t)).to(device)
+        x0 = examples.x0(rows).to(device)
+        step = diffusion.schedule.step(t)
+        x_t = diffusion.process.noised(x0, step.t, normal(keys, tuple(x0.shape[1:])))
+        parts.append((diffusion(x_t, step), x0))
+
+    def mean_nll(log_var: float, clip: bool) -> float:
+        total = 0.0
+        for prediction, x0 in parts:
+            fixed = (prediction.clipped() if clip else prediction).with_variance(_constant(diffusion, log_var))
+            total += float(diffusion.decoder.nll(x0, fixed).double().sum())
+        return total / len(examples)
+
+    return {clip: minimise(lambda v, clip=clip: mean_nll(v, clip), -24.0, 4.0) for clip in modes}
+
+
+def _constant(diffusion: Diffusion, log_var: float) -> Optimal:
+    return Optimal(diffusion.schedule.log_snr, torch.zeros_like(diffusion.schedule.log_snr), log_var)
+
+
+def minimise(f: Callable[[float], float], low: float, high: float, grid: int = 29, steps: int = 30) -> float:
+    """Where a function of one variable is smallest: the best of a grid, then a golden-section search around it."""
+    x = np.linspace(low, high, grid)
+    best = int(np.argmin([f(float(v)) for v in x]))
+    a, b = float(x[max(best - 1, 0)]), float(x[min(best + 1, grid - 1)])
+    ratio = (math.sqrt(5) - 1) / 2
+    c, d = b - ratio * (b - a), a + ratio * (b - a)
+    fc, fd = f(c), f(d)
+    for _ in range(steps):
+        if fc < fd:
+            b, d, fd = d, c, fc
+            c = b - ratio * (b - a)
+            fc = f(c)
+        else:
+            a, c, fc = c, d, fd
+            d = a + ratio * (b - a)
+            fd = f(d)
+    return (a + b) / 2
+
+
+def save(fits: Mapping[bool, Fit], path: Path) -> Path:
+    """As a table over t = 1..T: log_snr, then mse_eps and log v at t = 1 of each mode (mse_eps_clipped, ...)."""
+    log_snr = next(iter(fits.values())).log_snr
+    columns = {"t": np.arange(1, len(log_snr)), "log_snr": log_snr[1:]}
+    for clip, fitted in fits.items():
+        columns[f"mse_eps{'_clipped' * clip}"] = fitted.mse_eps[1:]
+        columns[f"first_log_var{'_clipped' * clip}"] = np.full(len(log_snr) - 1, fitted.first)
+    return tables.save(path, columns)
+
+
+def load(path: Path) -> dict[bool, Fit]:
+    """What `save` wrote, bit by bit."""
+    columns = tables.load(path)
+    log_snr = np.append(math.inf, columns["log_snr"].astype(np.float64))
+    return {
+        clip: Fit(log_snr, np.append(0.0, columns[f"mse_eps{suffix}"]), float(columns[f"first_log_var{suffix}"][0]))
+        for clip, suffix in ((False, ""), (True, "_clipped"))
+        if f"mse_eps{suffix}" in columns
+    }

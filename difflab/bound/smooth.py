@@ -1,0 +1,29 @@
+"""Where a t has few draws of its own, its neighbours lend theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def window_mean(total: np.ndarray, count: np.ndarray, least: int = 8) -> np.ndarray:
+    """Mean around each t over the smallest symmetric window with at least `least` draws (or all draws there are).
+
+    total [T + 1]: sum of the values drawn at each t; count [T + 1]: how many there are (slot 0 is a slot like the others;
+    leave it empty). At the ends the window is cut. float64 [T + 1], NaN where nothing was drawn at all.
+    """
+    size, drawn = len(count), count.sum()
+    held, sums = count.astype(float), np.where(count > 0, total, 0.0)
+    mean = np.full(size, np.nan)
+    # windows grow by the t on either side, so that small values are added up next to each other, never subtracted from
+    # a running total of large ones
+    counts, totals = (np.pad(x, size) for x in (held, sums))
+    growing, width = np.arange(size if drawn else 0), 0
+    while len(growing):
+        done = held[growing] >= min(least, drawn)
+        full = growing[done]
+        mean[full] = sums[full] / held[full]
+        growing, width = growing[~done], width + 1
+        for end in (size + growing - width, size + growing + width):
+            held[growing] += counts[end]
+            sums[growing] += totals[end]
+    return mean

@@ -1,0 +1,216 @@
+"""The measurement of a checkpoint: the bound, and all that follows from the same evaluations, as files and figures.
+
+STEM.csv .npz               the ledger; every evaluated term (also STEM-clipped.*: the other model, x0_hat clipped)
+STEM-variances.csv          the same mean scored with every variance, per t
+STEM-rate_distortion.csv    bits spent and error left, as the chain is walked back
+STEM-chains.csv             the bound against the number of steps, claimed and evaluated
+STEM-bands.csv              the mean error over t and frequency (pictures)
+step_N-fit.csv              what training examples say: the optimal variance and chains are fitted on it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import tables
+from ..assemble import Laboratory
+from ..bound import chain, insight, ledger, optimal, rate, verify
+from ..bound.bands import Bands
+from ..bound.base import Design
+from ..bound.estimator import Estimate, Extras, evaluate_modes
+from ..bound.optimal import Fit
+from ..bound.rows import StoredRows
+from ..bound.sums import Sums, add_up
+from ..console import Progress
+from ..data.base import Split
+from ..diffusion import Diffusion
+from ..files import write_json
+from ..train.signals import Stop
+from ..variance.base import Variance
+from ..variance.fixed_beta import FixedBeta
+from ..variance.fixed_beta_tilde import FixedBetaTilde
+
+OnBatch = Callable[[int, int], None]
+FIXED: Mapping[str, Variance] = {"fixed_beta": FixedBeta(ddpm_t1=False), "fixed_beta_tilde": FixedBetaTilde()}
+
+
+@contextmanager
+def stage(label: str, stop: Stop, unit: str = "nfe") -> Iterator[OnBatch]:
+    """Show a part of the work as it goes on, and honour a request to stop between two batches."""
+    with Progress(label, unit=unit) as bar:
+
+        def on_batch(done: int, total: int) -> None:
+            bar.update(done, total)
+            stop.check()
+
+        yield on_batch
+
+
+def modes(diffusion: Diffusion, design: Design) -> tuple[bool, ...]:
+    """The design's own clip mode first, then, for data with a range, the other: two bounds from the same evaluations."""
+    return (design.clip_x0, not design.clip_x0) if diffusion.decoder.discrete else (False,)
+
+
+def training_fit(
+    lab: Laboratory, diffusion: Diffusion, step: int, directory: Path, stop: Stop
+) -> tuple[dict[bool, Fit], int]:
+    """({clip mode: what training examples say of the weights of a `step`}, network evaluations it took): kept in
+    `directory` (a run's bound/), so that it takes none the second time."""
+    path = directory / f"step_{step:08d}-fit.csv"
+    record = path.with_suffix(".json")
+    known = identity(lab, diffusion, lab.data.train, lab.config["fit"])
+    with suppress(OSError, ValueError):
+        if json.loads(record.read_bytes()) == known:
+            return optimal.load(path), 0
+    with stage("fitting the optimal variance", stop) as on_batch:
+        examples = lab.examples(lab.data.train)
+        fits, nfe = optimal.fit(diffusion, examples, lab.fit, lab.device, modes(diffusion, lab.fit), on_batch)
+    optimal.save(fits, path)
+    write_json(record, known)
+    return fits, nfe
+
+
+def identity(lab: Laboratory, diffusion: Diffusion, split: Split, design: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation's rows depend on: two of equal identity are the same rows."""
+    model: Any = getattr(diffusion.model, "module", diffusion.model)  # an average wraps its network
+    weights = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        weights.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    levels = hashlib.sha256(diffusion.schedule.log_snr.detach().numpy().tobytes())
+    groups = ("process", "parameterization", "variance", "decoder")
+    return {
+        "weights": weights.hexdigest(), "split": split.sha256, "log_snr": levels.hexdigest(), "design": dict(design),
+        "choices": {group: dict(lab.config[group]) for group in groups},
+    }  # fmt: skip
+
+
+@dataclass
+class Measurement:
+    """One evaluation of `diffusion` on `split`, written as `path`.* (a stem); `step`: of the weights."""
+
+    lab: Laboratory
+    diffusion: Diffusion
+    split: Split
+    design: Design
+    path: Path
+    step: int
+    stop: Stop
+    fits: dict[bool, Fit] = field(default_factory=dict)  # of each clip mode, once it has run
+
+    def run(self) -> dict[str, Any]:
+        """The figures of result.json."""
+        self.fits, fit_nfe = training_fit(self.lab, self.diffusion, self.step, self.path.parent, self.stop)
+        estimates, store, pilot_nfe = self._evaluate()
+        result, verify_nfe = dict[str, Any](), 0
+        for number, estimate in enumerate(estimates):
+            sums = add_up(estimate)
+            figures = self._write(estimate, sums, own=number == 0)
+            verify_nfe += figures.pop("nfe_verify")
+            result |= figures if number == 0 else {mode_name(estimate.clip_x0): figures}
+        store.discard()
+        own = estimates[0]
+        unit = own.unit
+        if own.target:
+            result["target"] = own.target.sentence(unit.label, own.nfe)
+            result["target_reached"] = own.target.reached
+        return result | {
+            "nfe_pilot": pilot_nfe,
+            "nfe_fit": fit_nfe,
+            "nfe_verify": verify_nfe,
+            "unit": unit.key,
+            "split": self.split.name,
+            "split_sha256": self.split.sha256,
+            "levels": self.lab.data.levels,
+            "decoder": str(self.lab.config["decoder"]["name"]),
+            "data": str(self.lab.config["data"]["name"]),
+            "clip_x0": own.clip_x0,
+            "bound_seed": self.design.seed,
+            "bound": dict(self.lab.config["bound"]),
+            "T": own.T,
+            "floors": self.lab.data.floors(),
+            "files": str(self.path),
+        }
+
+    def _evaluate(self) -> tuple[list[Estimate], StoredRows, int]:
+        """The evaluation, streamed to the disk: one that was interrupted is gone on with. (estimates, their rows, the
+        pilot's network evaluations)."""
+        lab, design, pilot_nfe = self.lab, self.design, 0
+        fitted = {str(clip): hashlib.sha256(fit.mse_eps.tobytes()).hexdigest() for clip, fit in self.fits.items()}
+        known = identity(lab, self.diffusion, self.split, lab.config["bound"]) | {"fit": fitted}
+        store = StoredRows(self.path.with_name(f".{self.path.name}.rows"), known)
+        if store.state is not None:
+            design = design.restored(store.state)
+        else:
+            if design.pilot:
+                with stage("pilot", self.stop) as on_batch:
+                    examples = lab.examples(lab.data.val)
+                    pilot = evaluate_modes(
+                        self.diffusion, examples, design.pilot, lab.device, {design.clip_x0: Extras()}, on_batch
+                    )[0]
+                design, pilot_nfe = design.learned(pilot), pilot.nfe
+            store.begin(design.state())
+        extras = {clip: self._extras(clip) for clip in modes(self.diffusion, design)}
+        with stage(f"evaluating the {self.split.name} split", self.stop) as on_batch:
+            estimates = evaluate_modes(
+                self.diffusion, lab.examples(self.split), design, lab.device, extras, on_batch, store
+            )
+        return estimates, store, pilot_nfe
+
+    def _extras(self, clip: bool) -> Extras:
+        shape = self.lab.data.shape
+        bands = Bands(*shape[1:]) if len(shape) == 3 else None
+        return Extras({**FIXED, "optimal": self.fits[clip].variance()}, bands)
+
+    def _write(self, estimate: Estimate, sums: Sums, own: bool) -> dict[str, Any]:
+        """The files of one clip mode; its totals."""
+        path = self.path if own else self.path.with_name(f"{self.path.name}-{mode_name(estimate.clip_x0)}")
+        book = ledger.build(sums)
+        book.save(path.with_name(path.name + ".csv"))
+        ledger.save_terms(estimate, path.with_name(path.name + ".npz"))
+        chains, verify_nfe = self._chains(estimate, sums)
+        rate_se = np.append(math.nan, sums.rate.se * estimate.scale)
+        written = {
+            "variances": insight.variance_table(sums),
+            "rate_distortion": rate.rate_distortion(book, self.lab.data.levels, rate_se),
+            "chains": chains,
+        }
+        if estimate.T > 1 and any(name.startswith("band_") for name in sums.per_t):
+            written["bands"] = insight.band_table(sums)
+        for name, columns in written.items():
+            tables.save(path.with_name(f"{path.name}-{name}.csv"), columns)
+        key = estimate.unit.key
+        variances = insight.variance_totals(sums)
+        best = {f"{key}_optimal_variance{s}": variances["optimal"][f"{key}{s}"] for s in ("", "_se")}
+        return {**book.totals, **best, "variances": variances, "nfe_verify": verify_nfe}
+
+    def _chains(self, estimate: Estimate, sums: Sums) -> tuple[tables.Columns, int]:
+        """The bound against the number of steps, claimed for all examples and, in the design's own clip mode, evaluated on
+        the first of them; the network evaluations of that."""
+        wanted, fitted = self.lab.config["chains"], self.fits[estimate.clip_x0]
+        lengths = sorted({K for K in wanted["verify"] if 2 <= K <= estimate.T})
+        columns = verify.Claims(sums, fitted).table(sorted({*chain.STEPS, *lengths}))
+        if not lengths or estimate.clip_x0 != self.design.clip_x0:
+            return columns, 0
+        few = estimate.first(wanted["examples"])
+        examples = self.lab.examples(self.split).first(few.examples)
+        extras = self._extras(estimate.clip_x0)
+
+        def evaluate(times: np.ndarray) -> Sums:
+            with stage(f"evaluating a chain of {len(times)} steps", self.stop) as on_batch:
+                return verify.evaluate_chain(self.diffusion, examples, times, few, extras, self.lab.device, on_batch)
+
+        nfe = verify.verified(columns, lengths, verify.Claims(add_up(few), fitted), evaluate)
+        return columns, nfe
+
+
+def mode_name(clip: bool) -> str:
+    return "clipped" if clip else "unclipped"
