@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -103,6 +103,22 @@ def variance_lines(variances: Mapping[str, Mapping[str, Any]], unit: Unit) -> st
     for value, se, name in sorted(known, key=lambda row: row[0]):
         lines.append(f"{'':<10}{VARIANCE_NAMES.get(name, name):<36}{_number(value):>11} {_error(se):>12}".rstrip())
     return "\n".join(lines)
+
+
+def effort_lines(totals: Mapping[str, Any], unit: Unit, targets: Sequence[float] = (0.01, 0.005)) -> str:
+    """What the evaluation's own scatter says: the evaluations that a standard error takes, and each example's own error.
+
+    A standard error falls with the square root of the evaluations, as long as there are examples to add.
+    """
+    se, nfe, noise = totals.get(f"{unit.key}_se"), totals.get("nfe"), totals.get(f"{unit.key}_se_noise")
+    if not se or not nfe or not math.isfinite(se):
+        return ""
+    needed = ", ".join(f"{target:g} takes {nfe * (se / target) ** 2:,.0f}" for target in targets)
+    text = f"network evaluations of this design for a standard error ({unit.label}): {needed}"
+    if noise is not None and math.isfinite(noise):
+        own = noise * math.sqrt(totals["examples"])
+        text += f"\neach example's own bound is known to ± {own:.4f}, by {nfe // totals['examples']:,} evaluations"
+    return text
 
 
 def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:

@@ -10,7 +10,7 @@ from ..tables import Columns
 from .estimator import Estimate
 from .ledger import terms
 from .moments import Moments
-from .optimal import window_mean_eps
+from .smooth import mse_of_x0
 from .sums import GROUPS, PARTS, Sums, add_up, in_units
 
 
@@ -63,17 +63,17 @@ def optimal_variance_bound(source: Estimate | Sums) -> tuple[float, float]:
     halves = [np.arange(GROUPS) % 2 == half for half in (0, 1)]  # of the groups, and so of the examples' positions
     if estimate.examples < 2:
         return math.nan, math.nan
-    jump = np.expm1(estimate.log_snr[1:-1] - estimate.log_snr[2:])  # SNR_s / SNR_t - 1 for t = 2..T
-    snr = np.append(0.0, np.exp(estimate.log_snr[1:]))
+    jump = np.zeros(T + 1)  # SNR_s - SNR_t
+    jump[2:] = np.exp(estimate.log_snr[1:-1]) - np.exp(estimate.log_snr[2:])
     fitted = np.ones((2, T + 1))  # v*_t / beta_tilde for the examples of each half
     for half, others in enumerate(reversed(halves)):
-        mse_eps = window_mean_eps(sums.group_mse_x0[others].sum(0), sums.group_count[others].sum(0), estimate.log_snr)
-        fitted[half, 2:] = 1 + jump * mse_eps[2:]
+        values, count = sums.group_mse_x0[others].sum(0), sums.group_count[others].sum(0)
+        fitted[half] = 1 + jump * mse_of_x0(values, count, estimate.log_snr)
     total = Moments(1)
     for block in estimate.blocks():
         t, example = block.plan.t.numpy(), block.plan.example.numpy()
         ratio = fitted[(block.first + example) % 2, t]
-        own = 1 + np.append([0.0, 0.0], jump)[t] * snr[t] * block.column("mse_x0")
+        own = 1 + jump[t] * block.column("mse_x0")
         nats = np.where(t > 1, 0.5 * estimate.dims * (np.log(ratio) - 1 + own / ratio), block.column("nats"))
         each = np.bincount(example, nats * block.plan.weight.numpy(), minlength=block.examples)
         prior = estimate.prior_kl[block.first : block.first + block.examples]

@@ -17,7 +17,7 @@ from ..variance._optimal import Optimal
 from .base import Design
 from .estimator import Examples, Extras, evaluate_modes, full_float32
 from .noise import key, normal
-from .smooth import window_mean
+from .smooth import mse_of_x0
 from .sums import Sums, add_up
 
 
@@ -25,21 +25,16 @@ from .sums import Sums, add_up
 class Fit:
     """What a pass over training examples says of a mean: enough for the best variance of any step between two levels.
 
-    log_snr [T + 1]; mse_eps [T + 1], SNR_t times the mean squared error of x0_hat, of sparse t with their neighbours';
-    first: the log variance at t = 1 that minimises L_0. float64.
+    log_snr [T + 1]; mse_x0 [T + 1] (slot 0: 0), the mean squared error of x0_hat per dimension, of sparse t with their
+    neighbours'; first: the log variance at t = 1 that minimises L_0. float64.
     """
 
     log_snr: np.ndarray
-    mse_eps: np.ndarray
+    mse_x0: np.ndarray
     first: float
 
     def variance(self) -> Optimal:
-        return Optimal(torch.from_numpy(self.log_snr), torch.from_numpy(self.mse_eps), self.first)
-
-    @property
-    def mse_x0(self) -> np.ndarray:
-        """[T + 1], per dimension; slot 0 is 0."""
-        return np.append(0.0, self.mse_eps[1:] / np.exp(self.log_snr[1:]))
+        return Optimal(torch.from_numpy(self.log_snr), torch.from_numpy(self.mse_x0), self.first)
 
 
 def fit(
@@ -54,21 +49,13 @@ def fit(
     estimates = evaluate_modes(diffusion, examples, design, device, dict.fromkeys(modes, Extras()), on_batch)
     examples = examples.first(design.examples)
     first = first_log_var(diffusion, examples, design, device, modes)
-    fits = {e.clip_x0: Fit(e.log_snr, smooth_mse_eps(add_up(e)), first[e.clip_x0]) for e in estimates}
+    fits = {e.clip_x0: Fit(e.log_snr, smooth_mse_x0(add_up(e)), first[e.clip_x0]) for e in estimates}
     return fits, estimates[0].nfe + len(examples)
 
 
-def smooth_mse_eps(sums: Sums) -> np.ndarray:
-    """Mean squared error of eps_hat at each t, sparse t with their neighbours', [T + 1]."""
-    return window_mean_eps(sums.group_mse_x0.sum(0), sums.count, sums.estimate.log_snr)
-
-
-def window_mean_eps(mse_x0: np.ndarray, count: np.ndarray, log_snr: np.ndarray) -> np.ndarray:
-    """The same from sums over rows and their counts, [T + 1] or [G, T + 1]: eps, whose error varies slowly with t."""
-    snr = np.append(0.0, np.exp(log_snr[1:]))
-    if mse_x0.ndim > 1:
-        return np.stack([window_mean(m * snr, c) for m, c in zip(mse_x0, count, strict=True)])
-    return window_mean(mse_x0 * snr, count)
+def smooth_mse_x0(sums: Sums) -> np.ndarray:
+    """Mean squared error of x0_hat at each t, sparse t with their neighbours', [T + 1]."""
+    return mse_of_x0(sums.group_mse_x0.sum(0), sums.count, sums.estimate.log_snr)
 
 
 @torch.no_grad()
@@ -121,21 +108,23 @@ def minimise(f: Callable[[float], float], low: float, high: float, grid: int = 2
 
 
 def save(fits: Mapping[bool, Fit], path: Path) -> Path:
-    """As a table over t = 1..T: log_snr, then mse_eps and log v at t = 1 of each mode (mse_eps_clipped, ...)."""
+    """As a table over t = 1..T: log_snr, then mse_x0 and log v at t = 1 of each mode (mse_x0_clipped, ...)."""
     log_snr = next(iter(fits.values())).log_snr
     columns = {"t": np.arange(1, len(log_snr)), "log_snr": log_snr[1:]}
     for clip, fitted in fits.items():
-        columns[f"mse_eps{'_clipped' * clip}"] = fitted.mse_eps[1:]
+        columns[f"mse_x0{'_clipped' * clip}"] = fitted.mse_x0[1:]
         columns[f"first_log_var{'_clipped' * clip}"] = np.full(len(log_snr) - 1, fitted.first)
     return tables.save(path, columns)
 
 
 def load(path: Path) -> dict[bool, Fit]:
-    """What `save` wrote, bit by bit."""
+    """What `save` wrote, bit by bit; ValueError for a table of something else."""
     columns = tables.load(path)
+    if not {"mse_x0", "mse_x0_clipped"} & columns.keys():
+        raise ValueError(f"{path} is no fit")
     log_snr = np.append(math.inf, columns["log_snr"].astype(np.float64))
     return {
-        clip: Fit(log_snr, np.append(0.0, columns[f"mse_eps{suffix}"]), float(columns[f"first_log_var{suffix}"][0]))
+        clip: Fit(log_snr, np.append(0.0, columns[f"mse_x0{suffix}"]), float(columns[f"first_log_var{suffix}"][0]))
         for clip, suffix in ((False, ""), (True, "_clipped"))
-        if f"mse_eps{suffix}" in columns
+        if f"mse_x0{suffix}" in columns
     }

@@ -5,6 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 
+def mse_of_x0(total: np.ndarray, count: np.ndarray, log_snr: np.ndarray, least: int = 8) -> np.ndarray:
+    """Mean squared error of x0_hat at each t, [..., T + 1] (slot 0: 0), sparse t with their neighbours'.
+
+    total, count [..., T + 1]: sums over the draws at each t and how many there are; log_snr [T + 1]. What is averaged over
+    neighbours is the error of v, mse_x0 / sigma^2: that of x0 falls with sigma^2 near the data, that of eps with the SNR
+    near the noise, and v's changes slowly at both ends.
+    """
+    variance = 1 / (1 + np.exp(log_snr))  # sigma^2; 0 in slot 0, clean data
+    variance[0] = 1.0
+    flat = zip(total.reshape(-1, total.shape[-1]), count.reshape(-1, total.shape[-1]), strict=True)
+    mse = (
+        np.stack([window_mean(values / variance, drawn, least) for values, drawn in flat]).reshape(total.shape)
+        * variance
+    )
+    mse[..., 0] = 0.0
+    return mse
+
+
 def window_mean(total: np.ndarray, count: np.ndarray, least: int = 8) -> np.ndarray:
     """Mean around each t over the smallest symmetric window with at least `least` draws (or all draws there are).
 

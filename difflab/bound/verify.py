@@ -14,7 +14,8 @@ from . import chain
 from .estimator import Estimate, Examples, Extras, evaluate_modes
 from .exhaustive import Exhaustive
 from .moments import jackknife
-from .optimal import Fit, window_mean_eps
+from .optimal import Fit, smooth_mse_x0
+from .smooth import mse_of_x0
 from .sums import PARTS, Sums, add_up
 
 DECODER, PRIOR = 1 + PARTS.index("decoder_nll"), 1 + PARTS.index("prior_kl")
@@ -30,23 +31,16 @@ class Claims:
     @property
     def mse_x0(self) -> np.ndarray:
         """[T + 1], sparse t with their neighbours'."""
-        sums = self.sums
-        return self._per_snr(window_mean_eps(sums.group_mse_x0.sum(0), sums.count, sums.estimate.log_snr))
+        return smooth_mse_x0(self.sums)
 
     def replicates(self) -> chain.Replicates:
         """The same without each group of examples."""
         values, counts = self.sums.leave_one_group_out()
         return chain.Replicates(
-            mse_x0=self._per_snr(window_mean_eps(values, counts, self.sums.estimate.log_snr)),
+            mse_x0=mse_of_x0(values, counts, self.sums.estimate.log_snr),
             prior_kl=self.sums.totals_without("nats")[:, PRIOR],
             decoder_nll={v: self.sums.totals_without(column(v))[:, DECODER] for v in chain.VARIANCES},
         )
-
-    def _per_snr(self, mse_eps: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mse = mse_eps / np.exp(self.sums.estimate.log_snr)
-        mse[..., 0] = 0.0
-        return mse
 
     def decoder_nll(self, variance: str) -> float:
         return float(self.sums.totals[column(variance)].mean[DECODER])

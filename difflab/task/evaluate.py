@@ -11,7 +11,7 @@ from typing import Any
 from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
 from ..bound.estimator import Estimate, Extras, evaluate_modes
-from ..console import bound_table, variance_lines
+from ..console import bound_table, effort_lines, variance_lines
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
@@ -22,19 +22,23 @@ from .measure import Measurement, OnBatch, mode_name, modes
 
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    """task=evaluate run=RUN_DIR_OR_CHECKPOINT [bound...]: written into that run's bound/."""
+    """task=evaluate run=RUN_DIR_OR_CHECKPOINT [bound...]: written into that run's bound/; `files`: the stem of it."""
     lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source)
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
     path = home / "bound" / f"{stem(step)}-{config['bound']['method']}"
     with Stop() as stop:
-        result = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop).run()
+        try:
+            result = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop).run()
+        except SystemExit:
+            say(f"stopped; what was evaluated is kept in {path.parent}, and the same command goes on from there")
+            raise
     result |= {"step": step, "checkpoint": str(source)}
     write_json(path.with_name(path.name + ".json"), finite(result))
     drawn = figures.draw_all(path, result, home / "figures" / path.name, title=home.name)
     print(table(result, lab), flush=True)
     print(f"figures {drawn['bound/figure'].parent}\nfiles   {path}*", flush=True)
-    return result
+    return result | {"files": str(path)}
 
 
 def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
@@ -63,9 +67,8 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
         if mode in result:
             other = result[mode]
             text += f"\nwith x0_hat {mode}: {other[unit.key]:.4f} ± {other[unit.key + '_se']:.4f} {unit.label}"
-    if "target" in result:
-        text += f"\n{result['target']}"
-    return text
+    effort = effort_lines(result, unit)
+    return "\n".join([text, *filter(None, (effort, result.get("target")))])
 
 
 def finite(value: Any) -> Any:

@@ -128,6 +128,7 @@ class Measurement:
             "nfe_verify": verify_nfe,
             "unit": unit.key,
             "split": self.split.name,
+            "split_examples": len(self.split),
             "split_sha256": self.split.sha256,
             "levels": self.lab.data.levels,
             "decoder": str(self.lab.config["decoder"]["name"]),
@@ -137,14 +138,13 @@ class Measurement:
             "bound": dict(self.lab.config["bound"]),
             "T": own.T,
             "floors": self.lab.data.floors(),
-            "files": str(self.path),
         }
 
     def _evaluate(self) -> tuple[list[Estimate], StoredRows, int]:
         """The evaluation, streamed to the disk: one that was interrupted is gone on with. (estimates, their rows, the
         pilot's network evaluations)."""
         lab, design, pilot_nfe = self.lab, self.design, 0
-        fitted = {str(clip): hashlib.sha256(fit.mse_eps.tobytes()).hexdigest() for clip, fit in self.fits.items()}
+        fitted = {str(clip): hashlib.sha256(fit.mse_x0.tobytes()).hexdigest() for clip, fit in self.fits.items()}
         known = identity(lab, self.diffusion, self.split, lab.config["bound"]) | {"fit": fitted}
         store = StoredRows(self.path.with_name(f".{self.path.name}.rows"), known)
         if store.state is not None:

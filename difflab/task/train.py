@@ -14,7 +14,7 @@ from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble, load_weights
 from ..bound import ledger
 from ..bound.insight import optimal_variance_bound
-from ..bound.optimal import Fit, smooth_mse_eps
+from ..bound.optimal import Fit, smooth_mse_x0
 from ..bound.sums import add_up
 from ..build import build
 from ..console import Progress, duration
@@ -62,6 +62,7 @@ class Session:
         self.last_row: tuple[dict[str, float], dict[str, Path], dict[str, Curve]] = ({}, {}, {})
         self.history: list[dict[str, Any]] = []  # per-t values of each validation, for the heatmap
         self.tracker_id: str | None = None
+        self.validate_seconds = 0.0  # validation and its pictures, over all resumptions
         self._restore()
 
     def run(self) -> dict[str, Any]:
@@ -106,7 +107,9 @@ class Session:
         self.bar.update(trainer.step)
         last = trainer.progress >= 1
         if last or (trainer.settings.val_every and trainer.step % trainer.settings.val_every == 0):
+            started = time.perf_counter()
             row, images, curves = row | self._validate(), self._pictures(), self._curves()
+            self.validate_seconds += time.perf_counter() - started
             self.bar.note({f"val {self.unit.label}": row[f"val/{self.unit.key}"]})
         if row:
             self.metrics.write({"step": trainer.step, **row, **self._files(images, curves)})
@@ -127,7 +130,7 @@ class Session:
         sums = add_up(estimate)
         self.ledger = ledger.build(sums)
         values = self.ledger.totals | {f"{key}_optimal_variance": optimal_variance_bound(sums)[0]}
-        self.fit = Fit(estimate.log_snr, smooth_mse_eps(sums), first=0.0)  # good enough to choose a preview's chain
+        self.fit = Fit(estimate.log_snr, smooth_mse_x0(sums), first=0.0)  # good enough to choose a preview's chain
         self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
         self._save_training_terms()
         self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key].tolist())})
@@ -187,6 +190,7 @@ class Session:
             "choices": self._choices() | {"T": lab.diffusion.schedule.T},
             "parameters": sum(p.numel() for p in lab.model.parameters()),
             "train_seconds": trainer.seconds,
+            "validate_seconds": self.validate_seconds,
             "evaluate_seconds": evaluated - started,
         }
         (row, images, curves), self.last_row = self.last_row, ({}, {}, {})
@@ -200,7 +204,7 @@ class Session:
         write_json(self.run_dir / "result.json", finite(result))
         print(table(result, lab))
         print(
-            f"trained {trainer.step:,} steps in {duration(trainer.seconds)}, evaluated {result['nfe']:,} terms of "
+            f"trained {trainer.step:,} steps in {duration(trainer.seconds)}, validated in {duration(self.validate_seconds)}, evaluated {result['nfe']:,} terms of "
             f"{result['examples']:,} test examples in {duration(result['evaluate_seconds'])}\n"
             f"figure  {drawn['bound/figure']}\nsamples {samples}\nrun     {self.run_dir}",
             flush=True,
@@ -218,6 +222,7 @@ class Session:
         state = self.trainer.state_dict() | {
             "history": self.history,
             "tracker_id": self.tracker.id,
+            "validate_seconds": self.validate_seconds,
             "options": self._options(),
         }
         checkpoint.save(directory, state)
@@ -269,6 +274,7 @@ class Session:
             state["timestep"] = self.lab.timestep.state_dict()
         self.trainer.load_state_dict(state)
         self.history, self.tracker_id = state["history"], state["tracker_id"]
+        self.validate_seconds = state.get("validate_seconds", 0.0)  # not in the checkpoints of 0.1.0's first days
 
     def _options(self) -> dict[str, Any]:
         """The choices that a checkpoint's state depends on beyond the network."""

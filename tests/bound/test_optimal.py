@@ -14,6 +14,7 @@ from difflab.bound.exhaustive import Exhaustive
 from difflab.bound.insight import variance_table, variance_totals
 from difflab.bound.ledger import build
 from difflab.bound.optimal import fit, load, minimise, save
+from difflab.bound.smooth import mse_of_x0
 from difflab.bound.stratified import Stratified
 from difflab.bound.sums import add_up
 from difflab.decoder.discretized_gaussian import DiscretizedGaussian
@@ -60,7 +61,7 @@ def test_it_is_a_minimum_on_the_data_it_was_fitted_to(clip):
 
 class Moved(Optimal):
     def __init__(self, base: Optimal, by: float) -> None:
-        super().__init__(base.log_snr, base.mse_eps, base.first)
+        super().__init__(base.log_snr, base.mse_x0, base.first)
         self.by = by
 
     def excess(self, output, step):
@@ -76,6 +77,22 @@ def test_its_least_cost_has_the_closed_form():
     step = model().schedule.step(torch.arange(2, T + 1))
     least = 8 * fitted.variance().excess(None, step).numpy()
     np.testing.assert_allclose(sums.per_t["nats:optimal"].mean[2:], least, rtol=2e-4)  # float32 terms
+
+
+@pytest.mark.parametrize("schedule", [linear, cosine])
+def test_neighbours_lend_an_error_that_is_the_same_at_both_ends(schedule):
+    """Of data whose error is known in closed form (theory, section 9): one draw in ten t, each the exact expectation.
+
+    Near the data the error of x0 falls with sigma^2, near the noise that of eps with the SNR, by orders of magnitude a t.
+    """
+    chain = schedule(1000)
+    mse = NORMAL.posterior_var(chain.level(torch.arange(1, 1001))).mean(1).numpy()
+    count = np.zeros(1001)
+    count[5::10] = 8
+    lent = mse_of_x0(np.append(0.0, mse) * count, count, chain.log_snr.numpy())
+    assert lent[0] == 0
+    assert np.abs(np.log(lent[20:] / mse[19:])).max() < 0.25
+    assert np.abs(np.log(lent[5:] / mse[4:])).mean() < 0.02
 
 
 def test_for_a_density_the_first_variance_is_the_mean_squared_error():
@@ -127,13 +144,13 @@ def test_a_fit_to_some_t_is_near_the_fit_to_all(tmp_path):
     )
     diffusion, examples = diffusion_of(NORMAL.predict, linear(200)), normal_examples(300)
     few, all_ = (fit(diffusion, examples, design, "cpu", (False,))[0][False] for design in (some, everything()))
-    ratio = few.mse_eps[1:] / all_.mse_eps[1:]
+    ratio = few.mse_x0[1:] / all_.mse_x0[1:]
     # 8 draws of 2 dimensions scatter by exp(+-0.35); exact steps have all 300
     np.testing.assert_allclose(ratio[:5], 1, rtol=1e-6)
     assert np.abs(np.log(ratio)).mean() < 0.35
     assert abs(np.log(ratio).mean()) < 0.15
     path = save({False: few, True: all_}, tmp_path / "fit.csv")
     for before, after in zip((few, all_), load(path).values(), strict=True):
-        np.testing.assert_array_equal(before.mse_eps[1:], after.mse_eps[1:])
+        np.testing.assert_array_equal(before.mse_x0[1:], after.mse_x0[1:])
         np.testing.assert_array_equal(before.log_snr, after.log_snr)
         assert before.first == after.first

@@ -66,14 +66,14 @@ def test_errors_given_by_t_stand_beside_their_rates():
     assert columns["rate_se"].tolist() == [0.3, 0.2, 0.1]
 
 
-def test_a_t_without_draws_borrows_its_neighbours_error_of_eps():
+def test_a_t_without_draws_borrows_its_neighbours_error_of_v():
     T, count = 30, np.full(30, 8)
     count[[10, 11, 29]] = 0  # t = 11, 12 and T
     ledger = ledger_of(T, count)
-    mse, snr = ledger.columns["mse_x0"], np.exp(ledger.columns["log_snr_t"])
+    mse, variance = ledger.columns["mse_x0"], 1 / (1 + np.exp(ledger.columns["log_snr_t"]))
     distortion = rate_distortion(ledger, None)["distortion"][::-1]
     for t, lenders in {11: [10], 12: [13], 30: [29]}.items():
-        expected = math.sqrt(np.mean([mse[u - 1] * snr[u - 1] for u in lenders]) / snr[t - 1])
+        expected = math.sqrt(np.mean([mse[u - 1] / variance[u - 1] for u in lenders]) * variance[t - 1])
         assert distortion[t - 1] == pytest.approx(expected, rel=1e-12)
     drawn = count > 0
     np.testing.assert_allclose(distortion[drawn], np.sqrt(mse[:T][drawn]), rtol=1e-15)

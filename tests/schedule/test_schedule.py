@@ -143,7 +143,9 @@ def test_a_respaced_chain_is_the_same_levels_jumped_over():
     own = short.step(torch.arange(2, 5))
     for name in ("c", "c0", "ct", "log_beta", "log_beta_tilde"):
         assert torch.equal(getattr(jumps, name), getattr(own, name)), name
-    one = torch.tensor([1])  # p(x_0|x_1) is the whole chain's: what is read for beta_tilde_1 does not depend on the jumps
+    one = torch.tensor(
+        [1]
+    )  # p(x_0|x_1) is the whole chain's: what is read for beta_tilde_1 does not depend on the jumps
     assert float(short.step(one).log_beta_tilde) == float(schedule.step(one).log_beta_tilde)
     late = schedule.respace(visited[1:])  # without t = 1 the chain has an end of its own
     assert float(late.step(one).log_beta_tilde) == float(late.step(one + 1).log_beta_tilde)

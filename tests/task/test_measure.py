@@ -1,0 +1,190 @@
+"""A checkpoint measured: files that agree with each other, a fit that is made once, an interruption that costs a batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from difflab import tables
+from difflab.bound.chain import optimal_times
+from difflab.bound.optimal import load
+from difflab.errors import ConfigError
+from difflab.model.unet import UNet
+from difflab.sampler.ancestral import Ancestral
+from difflab.task import evaluate, sample, train
+from tests.analytic import NORMAL, cosine, diffusion_of
+from tests.test_combinations import config_of
+
+TINY = [
+    "model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16", "schedule.T=30", "trainer.steps=4",
+    "trainer.batch_size=16", "trainer.log_every=2", "trainer.val_every=4", "bound.examples=40", "bound.times=4", "bound.exact_steps=3",
+    "validation.examples=6", "preview.steps=2", "preview.count=4", "sampler.steps=optimal:5", "sampler.count=4", "tracker=none",
+    "fit.examples=20", "chains.verify=[4,10]", "chains.examples=10",
+]  # fmt: skip
+WITHOUT_DESIGN = [line for line in TINY if not line.startswith("bound.")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("run")
+    train.run(config_of(TINY), directory)
+    return directory
+
+
+def test_a_runs_tables_add_up_to_its_result(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    for suffix, figures in (("", result), ("-clipped", result["clipped"])):
+        stem = f"step_00000004{suffix}"
+        ledger = tables.load(run / "bound" / f"{stem}.csv")
+        variances = tables.load(run / "bound" / f"{stem}-variances.csv")
+        assert set(figures["variances"]) == {"own", "fixed_beta", "fixed_beta_tilde", "optimal"}
+        for name, totals in figures["variances"].items():
+            assert variances[name].sum() == pytest.approx(totals["bpd"], rel=1e-9)
+        assert figures["variances"]["own"]["bpd"] == pytest.approx(figures["bpd"], rel=1e-12)
+        assert figures["variances"]["optimal"]["bpd"] == figures["bpd_optimal_variance"]
+        np.testing.assert_array_equal(variances["own"], ledger["bpd"])
+        bands = tables.load(run / "bound" / f"{stem}-bands.csv")
+        total = sum(bands[f"band_{k}"] for k in range(8))
+        np.testing.assert_allclose(total, ledger["mean_error_bpd"][1:-1].astype(float), rtol=1e-6, atol=1e-12)
+        rate = tables.load(run / "bound" / f"{stem}-rate_distortion.csv")
+        assert rate["t"].tolist() == list(range(30, 0, -1))
+        assert rate["rate"][-1] == pytest.approx(figures["bpd"] - figures["decoder_nll"], rel=1e-9)
+        assert rate["rate_se"][0] == pytest.approx(figures["prior_kl_se"], rel=1e-6)
+        chains = tables.load(run / "bound" / f"{stem}-chains.csv")
+        whole = (chains["steps"] == 30) & (chains["variance"] == "fixed_beta") & (chains["chain"] == "even")
+        # every term of the whole chain, but the drawn ones lend each other their errors
+        assert chains["bpd"][whole][0] == pytest.approx(figures["variances"]["fixed_beta"]["bpd"], rel=0.05)
+    assert result["nfe_verify"] == 10 * 2 * (4 + 10)
+    assert result["nfe_fit"] == 20 * 30 + 20
+    for name in ("bound_per_t", "bound_per_log_snr", "variances", "rate_distortion", "chains", "bands"):
+        assert (run / "figures" / f"{name}.png").stat().st_size > 0
+
+
+def test_only_the_designs_own_clip_mode_is_verified(run: Path) -> None:
+    done = {
+        suffix: np.isfinite(tables.load(run / "bound" / f"step_00000004{suffix}-chains.csv")["evaluated"].astype(float))
+        for suffix in ("", "-clipped")
+    }
+    assert done[""].sum() == 2 * (3 + 1 + 1 + 1)  # even: three variances and its own; optimal: one and its own
+    assert not done["-clipped"].any()
+
+
+def evaluated(run: Path, *overrides: str) -> dict[str, Any]:
+    return evaluate.run(config_of([*WITHOUT_DESIGN, f"run={run}", *overrides]), run)
+
+
+def test_a_fit_is_made_once_for_the_same_weights(run: Path) -> None:
+    design = ["bound=exhaustive", "bound.examples=4"]
+    assert evaluated(run, *design)["nfe_fit"] == 0  # training's own end has made it
+    assert evaluated(run, *design, "fit.examples=10")["nfe_fit"] == 10 * 30 + 10
+    assert evaluated(run, *design)["nfe_fit"] == 20 * 30 + 20
+
+
+@pytest.mark.parametrize("design", ["importance", "importance_per_example"])
+def test_every_design_measures_a_run(run: Path, design: str) -> None:
+    keys = ["bound.examples=40", "bound.pilot_examples=4", "bound.pilot_times=10"]
+    keys += ["bound.times=3", "bound.exact_steps=2"] if design == "importance_per_example" else []
+    result = evaluated(run, f"bound={design}", *keys)
+    assert result["nfe"] == 40 * (5 if design == "importance_per_example" else 1)
+    assert result["nfe_pilot"] == 4 * 10
+    saved = json.loads(Path(f"{result['files']}.json").read_text())
+    assert saved["bpd"] == result["bpd"]
+    assert saved["bound"]["method"] == "importance"
+    full = evaluated(run, "bound=exhaustive", "bound.examples=40")
+    noise = 5 * result["bpd_se"]  # the same examples and a common noise: far less, but the terms of one t are few
+    assert abs(result["bpd"] - full["bpd"]) < noise
+
+
+def test_a_target_is_reached_and_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = evaluated(run, "bound=stratified", "bound.examples=null", "bound.target_se=0.08")
+    assert result["bpd_se"] <= 0.08
+    assert result["target_reached"] is True
+    assert "the target of 0.08 is reached" in capsys.readouterr().out
+    assert result["examples"] < 360
+
+
+def test_an_interrupted_evaluation_goes_on_and_equals_the_uninterrupted_one(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    design = [
+        "bound=importance_per_example",
+        "bound.examples=40",
+        "bound.times=3",
+        "bound.exact_steps=2",
+        "bound.pilot_times=6",
+    ]
+    design += ["bound.batch_size=20", "bound.seed=4"]
+    whole = evaluated(run, *design)
+    files = {path.name: path.read_bytes() for path in (run / "bound").glob("*importance*.csv")}
+    forward, calls = UNet.forward, [0]
+
+    def dying(self, *args):
+        calls[0] += 1
+        if calls[0] == 12:
+            raise SystemExit(143)
+        return forward(self, *args)
+
+    monkeypatch.setattr(UNet, "forward", dying)
+    with pytest.raises(SystemExit):
+        evaluated(run, *design)
+    assert "the same command goes on" in capsys.readouterr().err
+    left = next((run / "bound").glob(".*.rows")).stat().st_size
+    assert left > 0
+    calls[0] = 100
+    again = evaluated(run, *design)
+    assert calls[0] - 100 < 10 + 2 * 10 * (4 + 10) // 20 + 4  # no pilot, not all of the 10 batches
+    assert {k: v for k, v in again.items() if k != "nfe_pilot"} == {k: v for k, v in whole.items() if k != "nfe_pilot"}
+    assert {path.name: path.read_bytes() for path in (run / "bound").glob("*importance*.csv")} == files
+    assert not list((run / "bound").glob(".*"))
+
+
+def test_optimal_steps_are_those_of_the_fit(run: Path) -> None:
+    fitted = load(run / "bound" / "step_00000004-fit.csv")[True]
+    lab = train.assemble(config_of(TINY))
+    times = sample.chain_of({True: fitted}, lab.sampler)(5)
+    np.testing.assert_array_equal(times.numpy(), optimal_times(fitted.log_snr, fitted.mse_x0, 5))
+    path = sample.run(config_of([*TINY, f"run={run}"]), run)["samples"]
+    assert path.endswith("step_00000004-ancestral-optimal-5.png")
+    other = sample.run(config_of([*TINY, f"run={run}", "sampler.steps=5"]), run)["samples"]
+    assert Path(path).read_bytes() != Path(other).read_bytes()
+
+
+def test_a_sampler_visits_the_chain_it_is_given() -> None:
+    seen = []
+    diffusion = diffusion_of(NORMAL.predict, cosine(30))
+    network = diffusion.model
+
+    def watching(x_t, log_snr, cond):
+        seen.append(float(log_snr[0]))
+        return network(x_t, log_snr, cond)
+
+    from dataclasses import replace
+
+    import torch
+
+    sampler = Ancestral(steps="optimal:3", count=2, clip_x0=False)
+    sampler.sample(replace(diffusion, model=watching), (2,), 0, chain=lambda steps: torch.tensor([1, 7, 30])[:steps])
+    np.testing.assert_allclose(seen, diffusion.schedule.log_snr[[30, 7, 1]].float())
+    with pytest.raises(ValueError, match="needs the chain"):
+        sampler.sample(diffusion, (2,), 0)
+
+
+@pytest.mark.parametrize("steps", ["optimal", "optimal:", "optimal:1", "optimal:-3", "best:5", "optimal:5.0"])
+def test_other_words_for_steps_are_refused(steps: str) -> None:
+    with pytest.raises(ConfigError, match=f"sampler.steps={steps} must be"):
+        Ancestral(steps=steps, count=1, clip_x0=False)
+
+
+def test_continuous_data_have_variances_and_chains_but_no_bands(tmp_path: Path) -> None:
+    overrides = [line for line in TINY if not line.startswith("model.")]
+    overrides += ["data=swiss_roll", "model.width=16", "model.embedding=16", "sampler.steps=optimal:5"]
+    result = train.run(config_of(overrides), tmp_path)
+    best = result["variances"]["optimal"]["nats_per_dim"]
+    assert best == result["nats_per_dim_optimal_variance"]
+    assert not (tmp_path / "bound" / "step_00000004-bands.csv").exists()
+    chains = tables.load(tmp_path / "bound" / "step_00000004-chains.csv")
+    assert np.isfinite(chains["nats_per_dim"][chains["variance"] != "own"].astype(float)).all()
