@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from difflab import tables
+from difflab.config.compose import composer
+from difflab.config.schema import conf_directory, load_schema
 from difflab.errors import ConfigError
 from difflab.task import compare, evaluate, sample, train
 from difflab.train import checkpoint
@@ -123,32 +127,40 @@ def test_evaluate_and_sample_read_a_run(finished: tuple[Path, dict[str, Any]], t
     assert Path(picture["samples"]).parent == directory / "samples"
 
 
-def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(finished: tuple[Path, dict[str, Any]]) -> None:
-    directory, _ = finished
+def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    directory, result = finished
     other = directory.parent / "1"
     record(other, ["parameterization=eps"])
-    train.run(config_of([*TINY, "parameterization=eps"]), other)
+    second = train.run(config_of([*TINY, "parameterization=eps"]), other)
     text = compare.write(directory.parent, {"cell": "why"})
     assert "not defined: cell: why" in text
     assert "parameterization=v" in text
-    with open(directory.parent / "comparison.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert float(rows[0]["difference"]) == 0.0
-    runs = [compare.load(d, d.name) for d in (directory, other)]
-    mean, se, n = compare.paired(runs[1], runs[0])
-    assert n == 6
-    assert mean == pytest.approx(runs[1].value("bpd") - runs[0].value("bpd"))
-    alone = np.hypot(runs[0].value("bpd_se"), runs[1].value("bpd_se"))
-    assert 0 < se < 3 * alone
+    for name in ("comparison_per_t", "comparison_log_snr", "comparison_ranking"):
+        assert (directory.parent / "figures" / f"{name}.png").stat().st_size > 0
+    rows = tables.load(directory.parent / "comparison.csv")
+    assert rows["difference"][0] == 0.0
+    assert rows["common_examples"].tolist() == [6, 6] and rows["common_noise"].tolist() == ["true", "true"]
+    assert rows["difference"][1] == pytest.approx(abs(second["bpd"] - result["bpd"]), rel=1e-5)
+    terms = tables.load(directory.parent / "comparison_terms.csv")
+    ledgers = {str(d): tables.load(d / "bound" / "step_00000006.csv")["bpd"] for d in (directory, other)}
+    best, worse = (ledgers[name] for name in rows["directory"])
+    assert terms["difference"] == pytest.approx(worse - best, abs=1e-5)
+    same = compare.run(config_of(["task=compare", f"runs=[{directory},{directory}]"]), tmp_path)
+    rows = tables.load(tmp_path / "comparison.csv")
+    assert rows["difference"].tolist() == rows["difference_se"].tolist() == [0.0, 0.0]
+    assert "no difference" in Path(same["comparison"]).read_text()
 
 
 def test_runs_on_other_data_are_not_compared(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(finished[0], other)
-    result = json.loads((other / "result.json").read_text()) | {"split_sha256": "0"}
-    (other / "result.json").write_text(json.dumps(result))
+    for name, changes in (("0", {}), ("1", {"split_sha256": "0"})):
+        shutil.copytree(finished[0], tmp_path / name)
+        result = json.loads((tmp_path / name / "result.json").read_text()) | changes
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
     with pytest.raises(ConfigError, match="not comparable"):
-        compare.compare([finished[0], other], tmp_path)
+        compare.write(tmp_path)
+    assert not (tmp_path / "comparison.md").exists()
 
 
 def test_continuous_data_is_reported_in_nats(tmp_path: Path) -> None:
@@ -210,25 +222,86 @@ def test_evaluating_again_leaves_the_runs_own_measurement_alone(copy: Path, tmp_
     assert (copy / "bound" / "step_00000006-stratified.json").exists()
 
 
-def test_an_unfinished_run_is_named_in_a_comparison(
-    finished: tuple[Path, dict[str, Any]], copy: Path, tmp_path: Path
+def test_a_comparison_evaluates_what_is_missing_and_names_what_it_cannot(
+    finished: tuple[Path, dict[str, Any]], copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The copy has no result any more: measured again as the other run was, its bound is the same."""
+    for run, seed in ((finished[0], 0), (copy, 1)):
+        settings = config_of([*TINY, f"seed={seed}"])
+        (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
     (copy / "result.json").unlink()
-    result = compare.run({"runs": [str(finished[0]), str(copy)]}, tmp_path)
-    assert "failed: " in Path(result["comparison"]).read_text()
+    for path in (copy / "bound").glob("step_00000006*.*"):
+        path.unlink()
+    lost = tmp_path / "lost"
+    record(lost, [])
+    job = config_of(["task=compare", f"runs=[{finished[0]},{copy},{lost}]", "bound=exhaustive", "device=cpu"])
+    (tmp_path / "out").mkdir()
+    text = Path(compare.run(job, tmp_path / "out")["comparison"]).read_text()
+    said = capsys.readouterr().err
+    assert "it has no result, so it is evaluated with bound.method=stratified bound.examples=6 bound.draws=2" in said
+    assert "measured again: " in text and "bound/step_00000006-stratified.json stands here" in text
+    assert "failed: " in text and "holds no checkpoint" in text
+    rows = tables.load(tmp_path / "out" / "comparison.csv")
+    assert rows["difference"].tolist() == [0.0, 0.0]
+    assert sorted(rows["seed"].tolist()) == [0, 1] and "| 2 |" in text  # two seeds of one configuration
+    compare.run(job, tmp_path / "out")
+    assert "evaluated with" not in capsys.readouterr().err
     with pytest.raises(ConfigError, match="holds no run"):
-        compare.run({"runs": str(tmp_path / "nothing")}, tmp_path)
+        compare.run(job | {"runs": str(tmp_path / "nothing")}, tmp_path)
+
+
+def test_a_run_of_an_older_version_is_evaluated_with_its_own_values(copy: Path) -> None:
+    """Inside a job, where Hydra composes nothing else; groups and keys that the record lacks come from today's files."""
+    settings = config_of([*TINY, "schedule=linear", "schedule.T=30", "data.limit=50"])
+    for group, key in (("fit", None), ("chains", None), ("bound", "target_se"), ("trainer", "ema_decay")):
+        if key:
+            del settings[group][key]
+        else:
+            del settings[group]
+    (copy / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
+    job = config_of(["task=compare", f"runs=[{copy}]", "bound=exhaustive", "seed=9"])
+    with composer(conf_directory(), load_schema()):
+        own = compare.evaluation(copy, settings["bound"] | {"times": 4}, job)
+    assert own["bound"] == settings["bound"] | {"times": 4, "target_se": None}
+    assert own["trainer"] == settings["trainer"] | {"ema_decay": job["trainer"]["ema_decay"]}
+    assert (own["schedule"], own["data"], own["seed"]) == (settings["schedule"], settings["data"], 0)
+    assert (own["task"]["name"], own["run"], own["runs"]) == ("evaluate", str(copy), None)
+    assert own["fit"] == job["fit"] and own["chains"]["verify"] == []
+    (copy / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings | {"plugins": ["os"]}))
+    assert (
+        compare.evaluation(copy, settings["bound"], job)["plugins"] == []
+    )  # those of the run's command line do not count
+
+
+def test_a_sweep_evaluates_nothing_and_names_what_did_not_finish(copy: Path) -> None:
+    shutil.copytree(copy, copy.parent / "unfinished")
+    (copy.parent / "unfinished" / "result.json").unlink()
+    before = sorted(copy.parent.rglob("*.npz"))
+    text = compare.write(copy.parent)
+    assert "failed: unfinished: it has no result." in text
+    assert sorted(copy.parent.rglob("*.npz")) == before
 
 
 def test_files_that_contradict_each_other_are_not_compared(copy: Path) -> None:
     result = json.loads((copy / "result.json").read_text())
     (copy / "result.json").write_text(json.dumps(result | {"bpd": result["bpd"] + 0.1}))
     with pytest.raises(ConfigError, match="add up"):
-        compare.load(copy, "copy")
+        compare.write(copy.parent)
+
+
+def test_a_bound_that_is_not_finite_is_named_and_not_ranked(copy: Path) -> None:
+    other = Path(shutil.copytree(copy, copy.parent / "diverged"))
+    result = json.loads((other / "result.json").read_text())
+    (other / "result.json").write_text(json.dumps(result | {"bpd": None}))
+    text = compare.write(copy.parent)
+    assert "failed: diverged: its bound is not finite." in text and text.startswith("1 run on")
 
 
 def test_a_chain_of_one_step_is_a_whole_run(tmp_path: Path) -> None:
     result = train.run(config_of([*TINY, "schedule.T=1"]), tmp_path)
     assert result["transition_kl"] == 0
     assert result["bpd"] == pytest.approx(result["prior_kl"] + result["decoder_nll"])
-    assert result["bpd_optimal_variance"] == pytest.approx(result["bpd"])
+    assert result["variances"]["fixed_beta"]["bpd"] == pytest.approx(
+        result["bpd"]
+    )  # beta_tilde_1 reads beta_1: no range
+    assert result["variances"]["optimal"]["bpd"] == result["bpd_optimal_variance"] < result["bpd"]

@@ -1,0 +1,231 @@
+"""The comparison for people: the ranking, where the difference lies, how sure it is, and what would settle the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ..gaussian import Unit
+from .paired import Differences, Paired
+from .ranking import Entry, Settle
+from .seeds import Group, Versus, versus
+from .sources import Sources
+from .student import ALPHA
+
+
+def page(entries: Sequence[Entry], sources: Sources, groups: Sequence[Group], not_defined: Mapping[str, str]) -> str:
+    """comparison.md."""
+    lines: list[str] = []
+    if entries:
+        lines += [
+            *ranking(entries),
+            *parts(entries),
+            *verdicts(entries),
+            *noise(entries),
+            *seeds(groups, entries[0].run.unit),
+        ]
+    else:
+        lines.append("No job finished, so there is nothing to compare.")
+    lines += [f"\nmeasured again: {note}." for note in sources.notes]
+    lines += [f"\nfailed: {name}: {_sentence(why)}" for name, why in sources.failed.items()]
+    lines += [f"\nnot defined: {name}: {why}" for name, why in not_defined.items()]
+    return "\n".join(lines)
+
+
+def ranking(entries: Sequence[Entry]) -> list[str]:
+    run, many = entries[0].run, len(entries) > 2
+    key, label = run.unit.key, run.unit.label
+    counts = sorted({len(entry.run.index) for entry in entries})
+    examples = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    text = (
+        f"{len(entries)} run{'s' * (len(entries) > 1)} on {examples} examples of the {run.result.get('split', 'test')} split, {label}; ± is one standard error. "
+        "The difference to the best run is paired (each example's own difference), with its 95% interval"
+    )
+    text += (
+        f"; * is significant at 5% over all {len(entries) - 1} differences together (Holm), the intervals are each run's own, not corrected."
+        if many
+        else "; * is significant at 5%."
+    )
+    lines = [
+        text,
+        "",
+        f"| run | {label} | L_T | sum L_(t-1) | L_0 | optimal variance | difference to best |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        values = [_value(entry.run.value(n), entry.run.value(f"{n}_se")) for n in (key, "transition_kl", "decoder_nll")]
+        optimal = _value(entry.run.value(f"{key}_optimal_variance"), entry.run.value(f"{key}_optimal_variance_se"))
+        gap = "best" if entry.paired is None else _interval(entry.paired.sums, 0) + "*" * entry.significant
+        cells = [entry.run.name, values[0], f"{entry.run.value('prior_kl'):.2g}", *values[1:], optimal, gap]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return lines
+
+
+def parts(entries: Sequence[Entry]) -> list[str]:
+    """Where each difference lies."""
+    if len(entries) < 2:
+        return []
+    lines = ["", "Paired differences to the best by part, each with its 95% interval:", ""]
+    lines += ["| run | L_T | sum L_(t-1) | L_0 |", "|---|---|---|---|"]
+    for entry in entries:
+        if entry.paired:
+            cells = [_cell(entry.run.name), *(_interval(entry.paired.sums, i) for i in (1, 2, 3))]
+            lines.append("| " + " | ".join(cells) + " |")
+    other = [entry.run.name for entry in entries if entry.paired and entry.paired.per_step is None]
+    if other:
+        lines += [
+            "",
+            f"Another number of steps than the best run's, so no term has a partner; over log SNR they compare: {', '.join(other)}.",
+        ]
+    return lines
+
+
+def verdicts(entries: Sequence[Entry]) -> list[str]:
+    """What is not significant, and what would settle it."""
+    lines = []
+    for entry in entries:
+        if entry.paired and not entry.significant:
+            lines.append(f"- {verdict(entry, len(entries) - 1)}")
+    return ["", "Not significant:", "", *lines] if lines else []
+
+
+def verdict(entry: Entry, comparisons: int) -> str:
+    pair, settle = entry.paired, entry.settle
+    assert pair is not None
+    best, found = (
+        pair.second.name,
+        f"{entry.run.name}: {_signed(float(pair.sums.mean[0]))} on {pair.n:,} common examples",
+    )
+    if settle is None:
+        return f"{found}, and one example has no standard error."
+    if settle.examples == math.inf:
+        return f"{found}: no difference to {best} was found, and no number of network evaluations would make one."
+    level = f" at the level of {comparisons} comparisons" if comparisons > 1 else ""
+    text = f"{found} is not significant; about {settle.examples:,.0f} examples, {_round(settle.nfe)} nfe in both runs together, would make a difference of this size significant{level}"
+    return f"{text}{_limit(settle, pair)}."
+
+
+def _limit(settle: Settle, pair: Paired) -> str:
+    """What follows if the split has fewer examples."""
+    if settle.split is None:
+        return f" (now {pair.n:,}; the split may have fewer)" if settle.examples > pair.n else ""
+    if settle.within_split:
+        return f" (the split has {settle.split:,})"
+    text = f", but the split has only {settle.split:,} examples"
+    if math.isnan(settle.draws):
+        return f"{text}; measured with bound.draws=2, a comparison knows whether more draws of them would do"
+    if math.isinf(settle.draws):
+        return f"{text}, which alone differ too much: no number of draws of them would do"
+    return (
+        f"{text}: {math.ceil(settle.draws)} times as many draws of all of them would do, {_round(settle.draws_nfe)} nfe"
+    )
+
+
+def noise(entries: Sequence[Entry]) -> list[str]:
+    """What was not alike, and what that means."""
+    lines = []
+    for entry in entries:
+        pair = entry.paired
+        if pair is None:
+            continue
+        seeds = [m.result.get("bound_seed") for m in (pair.first, pair.second)]
+        if seeds[0] != seeds[1]:
+            lines.append(f"- {entry.run.name}: its noise is not the best run's (bound.seed={seeds[0]} and {seeds[1]}).")
+        elif pair.per_step and not pair.common_noise:
+            lines.append(
+                f"- {entry.run.name}: {pair.per_step.shared:.0%} of the (example, t) evaluated in either run were evaluated in both, the others "
+                "share no noise."
+            )
+        if pair.n < max(len(pair.first.index), len(pair.second.index)):
+            lines.append(f"- {entry.run.name}: {pair.n:,} examples are common to both, the others are left out.")
+    return (
+        ["", "Not in common (the intervals hold, they are only wider than they could be):", "", *lines] if lines else []
+    )
+
+
+def seeds(groups: Sequence[Group], unit: Unit) -> list[str]:
+    """Training again beside measuring again."""
+    if not any(group.seeds > 1 for group in groups):
+        return ["", "One seed each: how much training again would change is not known, and no interval above holds it."]
+    ordered = sorted(groups, key=lambda group: group.mean)
+    lines = [
+        "",
+        f"Over seeds, {unit.label}. `between seeds` is the standard deviation of the bound from one training to the next, the part of the "
+        "evaluation taken out; `evaluation` is the standard error of the mean on these examples. Neither holds the other.",
+        "",
+        "| configuration | seeds | mean | between seeds | evaluation | difference to best | over seeds (Welch) | on these examples |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for group in ordered:
+        spread = f"{group.spread:.4f}" if group.seeds > 1 else "unknown"
+        against = versus(group, ordered[0]) if group is not ordered[0] else None
+        cells = [
+            group.name,
+            str(group.seeds),
+            f"{group.mean:.4f}",
+            spread,
+            _error(group.evaluation_se),
+            *_against(against),
+        ]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    if any(group.seeds == 1 for group in groups):
+        lines += ["", "With one seed the spread between seeds is unknown, and so is a difference over seeds."]
+    return lines
+
+
+def _against(against: Versus | None) -> list[str]:
+    if against is None:
+        return ["best", "", ""]
+    over = (
+        "unknown"
+        if math.isnan(against.between_half)
+        else _mark(f"± {_number(against.between_half)}", against.p < ALPHA)
+    )
+    return [_signed(against.difference), over, f"± {_number(against.evaluation_half)}"]
+
+
+def _interval(differences: Differences, i: int) -> str:
+    mean, low, high = (float(x[i]) for x in (differences.mean, differences.low, differences.high))
+    if math.isnan(low):
+        return _signed(mean)
+    form = "+.4f" if mean == low == high == 0 or max(abs(low), abs(high)) >= 5e-4 else "+.1e"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-4 else f"{value:+.1e}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or value >= 5e-4 else f"{value:.1e}"
+
+
+def _value(value: float, se: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.4f}" if math.isnan(se) else f"{value:.4f} ± {se:.4f}"
+
+
+def _error(se: float) -> str:
+    return "" if math.isnan(se) else f"± {_number(se)}"
+
+
+def _mark(text: str, significant: bool) -> str:
+    return text + "*" * significant
+
+
+def _round(value: float) -> str:
+    """Two significant digits, in full."""
+    if not math.isfinite(value):
+        return "an unknown number of"
+    step = 10 ** max(len(str(int(abs(value)))) - 2, 0)
+    return f"{round(value / step) * step:,}"
+
+
+def _cell(text: str) -> str:
+    """A | would end a cell."""
+    return text.replace("|", "\\|")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

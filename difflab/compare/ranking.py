@@ -1,0 +1,174 @@
+"""Best first: each run's bound, its paired difference to the best, and what would settle it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..bound.sums import PARTS
+from ..tables import Columns
+from .measurement import Measurement
+from .paired import Paired, differ, needed
+from .sources import design
+from .student import ALPHA, holm
+from .terms import terms
+
+
+@dataclass(frozen=True)
+class Settle:
+    """What it takes to make a difference of the size found significant; nfe: of both runs together."""
+
+    examples: float  # with as many draws for each as now; inf where no difference was found
+    nfe: float
+    split: int | None  # how many examples there are, where that is known
+    draws: float  # if the split has fewer: how many times as many draws of all of it; inf: never, NaN: not known
+    draws_nfe: float
+
+    @property
+    def within_split(self) -> bool | None:
+        return None if self.split is None else self.examples <= self.split
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run of the ranking; `paired` is its difference to the best (None: it is the best)."""
+
+    run: Measurement
+    paired: Paired | None
+    p: float = math.nan  # of no difference to the best, adjusted for the number of runs (Holm)
+    settle: Settle | None = None
+
+    @property
+    def significant(self) -> bool:
+        return self.p < ALPHA
+
+
+def rank(runs: Sequence[Measurement]) -> list[Entry]:
+    """The lowest bound first, every other run paired with it. All bounds must be finite."""
+    if not runs:
+        return []
+    best, *others = sorted(runs, key=lambda run: run.bound)
+    pairs = []
+    with ExitStack() as stack:
+        reference = stack.enter_context(terms(best)) if others else None
+        for run in others:
+            assert reference is not None
+            with terms(run) as own:
+                pairs.append(differ(run, best, own, reference))
+    adjusted = holm([pair.sums.p[0] for pair in pairs])
+    alpha = ALPHA / max(len(pairs), 1)  # the strictest of Holm's levels
+    entries = [Entry(best, None)]
+    for run, pair, p in zip(others, pairs, adjusted):
+        entries.append(Entry(run, pair, p, None if p < ALPHA or math.isnan(p) else settle(pair, alpha)))
+    return entries
+
+
+def settle(pair: Paired, alpha: float = ALPHA) -> Settle:
+    """How many examples, network evaluations or draws would make this difference significant at the level `alpha`."""
+    difference, se, n = float(pair.sums.mean[0]), float(pair.sums.se[0]), pair.n
+    examples = math.inf if difference == 0 else math.ceil(needed(difference, se, n, alpha))
+    each = pair.first.nfe + pair.second.nfe
+    sizes = [size for size in map(split_size, (pair.first, pair.second)) if size is not None]
+    split = min(sizes) if sizes else None
+    draws = math.nan
+    if split is not None and examples > split and not math.isnan(pair.noise):
+        # at all N examples of the split: room^2 = between^2 n/N + noise^2 n/N / draws
+        room = needed(difference, 1.0, n, alpha)  # n (q / d)^2: an se with needed(se) = se^2 room
+        left = split - pair.between**2 * room
+        draws = pair.noise**2 * room / left if left > 0 else math.inf
+    return Settle(examples, examples * each, split, draws, (split or math.nan) * each * draws)
+
+
+def split_size(run: Measurement) -> int | None:
+    """How many examples the split has, where the run's files tell."""
+    if stated := run.result.get("split_examples"):
+        return int(stated)
+    made = design(run.result, run.directory)
+    asked = made.get("examples")
+    if not made or made.get("target_se") is not None or (asked is not None and int(asked) <= len(run.index)):
+        return None
+    return len(run.index)
+
+
+def table(entries: Sequence[Entry]) -> Columns:
+    """comparison.csv: a row for each run, in the unit per dimension."""
+    rows = [_row(entry) for entry in entries]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    run, pair, settled = entry.run, entry.paired, entry.settle
+    key = run.unit.key
+    row: dict[str, Any] = {"run": run.name}
+    for name in (key, *PARTS, "mean_error", "variance_mismatch", f"{key}_optimal_variance"):
+        row[name], row[f"{name}_se"] = run.value(name), run.value(f"{name}_se")
+    for i, name in enumerate(("", *(f"_{part}" for part in PARTS))):
+        row[f"difference{name}"] = float(pair.sums.mean[i]) if pair else 0.0
+        row[f"difference{name}_se"] = float(pair.sums.se[i]) if pair else 0.0
+        row[f"difference{name}_low"] = float(pair.sums.low[i]) if pair else 0.0
+        row[f"difference{name}_high"] = float(pair.sums.high[i]) if pair else 0.0
+    return row | {
+        "p_holm": entry.p,
+        "significant": str(entry.significant).lower(),
+        "common_examples": pair.n if pair else len(run.index),
+        "common_noise": str(pair.common_noise if pair else True).lower(),
+        "examples_to_settle": settled.examples if settled else math.nan,
+        "nfe_to_settle": settled.nfe if settled else math.nan,
+        "examples": len(run.index),
+        "nfe": run.value("nfe"),
+        "T": run.T,
+        "seed": str(run.result.get("seed", "")),
+        "train_seconds": run.value("train_seconds"),
+        "directory": str(run.directory),
+        "measurement": run.stem.name,
+    }
+
+
+def term_table(entries: Sequence[Entry]) -> Columns:
+    """comparison_terms.csv: each term's difference to the best, for the runs whose chain has as many steps as the best's."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for entry in entries:
+        pair = entry.paired
+        if pair is None or pair.per_step is None:
+            continue
+        T, steps = pair.first.T, pair.per_step
+        order = np.append(np.arange(1, T + 1), 0)  # t = 1..T, then L_T, as in the ledger
+        rows = {
+            "run": np.full(T + 1, entry.run.name),
+            "t": np.append(np.arange(1, T + 1), T),
+            "term": np.array(["decoder_nll"] + ["transition_kl"] * (T - 1) + ["prior_kl"]),
+            "log_snr": np.append(pair.first.log_snr[1:], pair.first.log_snr[-1]),
+            "log_snr_best": np.append(pair.second.log_snr[1:], pair.second.log_snr[-1]),
+            "difference": steps.terms.mean[order],
+            "se": steps.terms.se[order],
+            "low": steps.terms.low[order],
+            "high": steps.terms.high[order],
+            "evaluated": steps.evaluated[order],
+            "cumulative": np.append(steps.cumulative.mean, pair.sums.mean[0]),
+            "cumulative_se": np.append(steps.cumulative.se, pair.sums.se[0]),
+            "cumulative_low": np.append(steps.cumulative.low, pair.sums.low[0]),
+            "cumulative_high": np.append(steps.cumulative.high, pair.sums.high[0]),
+        }
+        for name, values in rows.items():
+            columns.setdefault(name, []).append(values)
+    return {name: np.concatenate(parts) for name, parts in columns.items()}
+
+
+def log_snr_table(entries: Sequence[Entry]) -> Columns:
+    """comparison_log_snr.csv: the difference as it adds up from L_0 (log_snr = inf) to the bound (-inf)."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for entry in entries:
+        if pair := entry.paired:
+            curve = pair.over_log_snr
+            rows = {
+                "run": np.full(len(pair.grid), entry.run.name), "log_snr": pair.grid, "difference": curve.mean,
+                "se": curve.se, "low": curve.low, "high": curve.high,
+            }  # fmt: skip
+            for name, values in rows.items():
+                columns.setdefault(name, []).append(values)
+    return {name: np.concatenate(parts) for name, parts in columns.items()}

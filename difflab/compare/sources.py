@@ -1,0 +1,168 @@
+"""Where each run's bound comes from: its own measurement, another one that fits, or one that has to be made."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ConfigError
+from ..train import checkpoint
+from .comparable import check_comparable, facts
+from .measurement import Measurement, read, read_own
+
+# what a measurement is: the other keys of bound say how long it may take
+DESIGN = ("method", "examples", "draws", "times", "exact_steps", "clip_x0", "seed")
+
+Evaluate = Callable[[Path, Mapping[str, Any]], tuple[Path, Mapping[str, Any]]]  # (run, bound) -> (stem, result)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The measurements to compare, {run: why} of those that have none, and what a reader must know of the others."""
+
+    measured: list[Measurement]
+    failed: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def as_they_are(names: Sequence[tuple[Path, str]]) -> Sources:
+    """Each run's own measurement, nothing evaluated: what a sweep leaves."""
+    measured, failed = [], {}
+    for directory, name in names:
+        if (directory / "result.json").exists():
+            measured.append(read_own(directory, name))
+        else:
+            failed[name] = "it has no result"
+    check_comparable([(m.directory, facts(m.result, configuration(m.directory))) for m in measured])
+    return Sources(measured, failed)
+
+
+def measured_alike(
+    names: Sequence[tuple[Path, str]], default: Mapping[str, Any], evaluate: Evaluate, say: Callable[[str], None]
+) -> Sources:
+    """Every run measured as most of them were (`default`, a bound node, if none was), evaluated where that is missing.
+
+    `evaluate` measures a run's checkpoint; `say` tells the user before it does. A run without a checkpoint, or whose
+    evaluation is refused, is listed as failed.
+    """
+    own: dict[Path, Measurement] = {}
+    why: dict[Path, str] = {}
+    for directory, name in names:
+        if not (directory / "result.json").exists():
+            why[directory] = "it has no result"
+            continue
+        try:
+            own[directory] = read_own(directory, name)
+        except ConfigError as error:
+            if not isinstance(error.__cause__, OSError):  # files that are there and contradict each other
+                raise
+            why[directory] = "its per-example terms are missing"
+    known = [(d, facts(own[d].result if d in own else {}, configuration(d))) for d, _ in names]
+    check_comparable(known, ignore=("clip_x0",))  # before anything is evaluated; clip_x0 is made alike
+    wanted = usual([design(m.result, m.directory) for m in own.values()]) or dict(default)
+    for directory, measurement in own.items():
+        difference = differs(design(measurement.result, directory), wanted)
+        if difference:
+            why[directory] = difference
+    measured, failed, notes = [], {}, []
+    for directory, name in names:
+        if directory not in why:
+            measured.append(own[directory])
+            continue
+        try:
+            found = fitting(directory, wanted, own.get(directory))
+            if found is None:
+                checkpoint.latest(directory)  # refuses where there is none
+                say(f"{name}: {why[directory]}, so it is evaluated with {described(wanted)}")
+                found = evaluate(directory, wanted)
+            stem, result = found
+            measured.append(read(directory, stem, trained(directory) | dict(result), name))
+            notes.append(f"{name}: {why[directory]}; bound/{stem.name}.json stands here")
+        except ConfigError as error:
+            failed[name] = f"{why[directory]}, and {error}"
+    check_comparable([(m.directory, facts(m.result, configuration(m.directory))) for m in measured])
+    return Sources(measured, failed, notes)
+
+
+def trained(directory: Path) -> dict[str, Any]:
+    """What a result says of the training rather than of the bound: a run measured again keeps it."""
+    try:
+        result = json.loads((directory / "result.json").read_bytes())
+    except (OSError, ValueError):
+        result = {}
+    return {"seed": configuration(directory).get("seed"), "train_seconds": None} | {
+        key: result[key] for key in ("seed", "train_seconds") if key in result
+    }
+
+
+def configuration(directory: Path) -> dict[str, Any]:
+    """A run's saved configuration, as it stands in its file; empty if there is none that can be read."""
+    try:
+        config = yaml.safe_load((directory / ".hydra" / "config.yaml").read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def design(result: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """How a result was measured: its own record or, where it is older than that, the run's configuration."""
+    bound = result.get("bound") or configuration(directory).get("bound")
+    return dict(bound) if isinstance(bound, Mapping) else {}
+
+
+def usual(designs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The most frequent of them, the first of several; None where none is known."""
+    known = [dict(d) for d in designs if d]
+    count = Counter(_key(d) for d in known)
+    return max(known, key=lambda d: count[_key(d)], default=None)
+
+
+def differs(design: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """In what a measurement is not the wanted one, in words; None if it will do (more examples do, too)."""
+    for key in DESIGN:
+        have, want = design.get(key), wanted.get(key)
+        enough = key == "examples" and (have is None or (want is not None and int(have) >= int(want)))
+        if design and have != want and not enough:
+            return f"it was measured with bound.{key}={_word(have)} and the others with {_word(want)}"
+    return None
+
+
+def fitting(
+    directory: Path, wanted: Mapping[str, Any], own: Measurement | None
+) -> tuple[Path, Mapping[str, Any]] | None:
+    """(stem, result) of a measurement by task=evaluate of the same weights that is the wanted one."""
+    if own:
+        step = int(own.result["step"])
+    else:
+        newest = checkpoint.newest_first(directory)
+        if not newest:
+            return None
+        step = int(newest[0].name.removeprefix("step_"))
+    for path in sorted((directory / "bound").glob(f"step_{step:08d}-*.json")):
+        try:
+            result = json.loads(path.read_bytes())
+            fits = result["bound"] and result["unit"] and not differs(result["bound"], wanted)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # another kind of file
+        stem = path.with_suffix("")
+        if fits and stem.with_suffix(".npz").exists():
+            return stem, result
+    return None
+
+
+def described(bound: Mapping[str, Any]) -> str:
+    return " ".join(f"bound.{key}={_word(bound[key])}" for key in DESIGN if key in bound)
+
+
+def _key(design: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(design.get(key) for key in DESIGN)
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
