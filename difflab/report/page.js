@@ -1,0 +1,120 @@
+// The rest of a run, and the page as a whole: its sections in the order in which they are read.
+
+const code = (text) => el("code", {}, text ?? "–");
+
+function samples(body) {
+  const place = body.appendChild(el("div"));
+  const picture = (run, one) => el("figure", { class: one.step === null ? "final" : null },
+    el("img", { src: one.src, onload: (event) => event.target.classList.toggle("wide",
+      event.target.naturalWidth > 1.4 * event.target.naturalHeight),
+      alt: one.step === null ? `Final samples of ${run.name}` : `Samples of ${run.name} at step ${one.step}` }),
+    el("figcaption", {}, one.step === null ? "final, the full chain" : `step ${one.step.toLocaleString("en")}`));
+  return () => {
+    const all = shown().filter((run) => run.samples.length);
+    place.replaceChildren(...all.flatMap((run) => [many ? el("h3", {}, named(run)) : null,
+      el("div", { class: "pictures" }, ...run.samples.map((one) => picture(run, one)))]).filter(Boolean));
+    if (!all.length) place.append(el("p", { class: "note" }, "No pictures: ",
+      el("code", {}, `python -m difflab task=sample run=${focus.directory}`), " draws some."));
+  };
+}
+
+function configuration(body) {
+  const place = body.appendChild(el("div"));
+  return () => {
+    const all = shown();
+    const keys = [...new Set(all.flatMap((run) => Object.keys(run.config)))];
+    const differing = keys.filter((key) => new Set(all.map((run) => run.config[key])).size > 1);
+    const nodes = [];
+    if (many) nodes.push(differing.length ? table(["key", ...all.map((run) => run.name)],
+      differing.map((key) => [code(key), ...all.map((run) => code(run.config[key]))]), 99)
+      : el("p", { class: "note" }, "The runs shown have one configuration."));
+    nodes.push(...all.map((run) => el("p", { class: "note" }, many ? `${run.name}: ` : "typed: ",
+      code(run.overrides.join(" ") || "nothing: every value is the default"))));
+    nodes.push(folded(`All ${keys.length} keys`, table(["key", ...all.map((run) => run.name)],
+      keys.map((key) => [code(key), ...all.map((run) => code(run.config[key]))]), 99)));
+    place.replaceChildren(...nodes);
+  };
+}
+
+// What of a measurement is shown: of its result, or of the design that made it.
+const MEASURED = {
+  split: "split", method: "method", examples: "examples", draws: "draws", times: "times", exact_steps: "exact steps", nfe: "nfe",
+    nfe_pilot: "nfe of the pilot",
+  nfe_fit: "nfe of the fit", nfe_verify: "nfe of K-step checks", target: "target", clip_x0: "x̂₀ clipped",
+    bound_seed: "bound.seed", T: "T", step: "step", seed: "seed",
+  parameters: "parameters", train_seconds: "training (s)", evaluate_seconds: "evaluation (s)",
+    split_sha256: "sha256 of the split",
+};
+
+function how(body) {
+  const place = body.appendChild(el("div"));
+  return () => place.replaceChildren(...shown().flatMap((run) => {
+    const [method, draws] = [run.config["bound.method"], run.config["bound.draws"]];
+    const facts = run.measurements.map((m) => ({ ...(m.stem === run.measurement ? { method, draws } : {}),
+      ...(m.result.bound || {}), ...m.result }));
+    const used = Object.keys(MEASURED).filter((name) => facts.some((fact) => fact[name] !== undefined && fact[name] !== null));
+    const text = (given) => (typeof given === "number" ? format(given) : String(given ?? "–").slice(0, 120));
+    const rows = used.map((name) => [MEASURED[name],
+      ...facts.map((fact) => (name === "split_sha256" ? text(fact[name]).slice(0, 12) : text(fact[name])))]);
+    const sources = ["variances", "chains", "rate_distortion",
+      "bands"].filter((kind) => run[kind] && run[kind].measurement !== run.measurement).map((kind) =>
+      `${kind} from ${run[kind].measurement}`);
+    return [
+      many ? el("h3", {}, named(run)) : null, el("p", { class: "note" }, code(run.directory)),
+      facts.length ? table(["", ...run.measurements.map((m) => m.stem)], rows) : null,
+      sources.length ? el("p", { class: "note" }, `Other measurements: ${sources.join(", ")}.`) : null,
+      ...run.notes.map((note) => el("p", { class: "note", "data-note": run.index }, note)),
+      run.environment ? folded("Environment", el("pre", {}, run.environment)) : null,
+    ].filter(Boolean);
+  }));
+}
+
+// -- the whole --------------------------------------------------------------------------------------------------------
+
+function bar() {
+  const box = document.getElementById("runs");
+  for (const run of runs) {
+    const input = el("input", { type: "checkbox", value: run.index, onchange: () => { run.shown = input.checked; update(); } });
+    input.checked = run.shown;
+    box.append(el("label", {}, input, named(run)));
+  }
+  document.getElementById("chooser").hidden = !many;
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll(".bar details[open]")) if (!menu.contains(event.target)
+      || event.target.closest("nav a")) menu.open = false;
+  });
+  const button = document.getElementById("theme");
+  const dark = () => (document.documentElement.dataset.theme
+    || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const name = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  button.addEventListener("click", () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; name(); });
+  name();
+}
+
+headline();
+if (many) section("ranking", "Ranking", "Differences are paired: same examples, same noise. In brackets the 95% interval; * where a difference is significant at 5% over all runs (Holm).", ranking);
+section("per-t", "Term by term", "What each step of the chain costs, with its standard error and its two exact parts. Hover, touch or use the arrow keys to read values.", perT);
+section("cumulative", "The bound as it adds up", "From the data (L₀ at t = 1) to noise; the band is the standard error of the sum.", cumulative);
+section("density", "Per unit of log SNR", "The axis on which two schedules can be compared: the area under a curve is its transitions' share of the bound.", density);
+section("heat", "Over training", "The contribution of each t at each validation. Click a column to see that step's curve.",
+  overTraining);
+section("variances", "The same mean with other variances",
+  "The counterfactual: one network's mean, scored with each reverse variance; in brackets the difference to its own.", variances);
+section("chains", "Fewer steps", "The bound of a K-step chain, as the ledger claims it and as an actual K-step evaluation finds it. On the logarithmic axis, bounds above 300 times the lowest stand at its upper edge.", chains);
+section("rate", "Rate and distortion", "How much of the bound goes into how much of the picture, when x_t is sent from t = T down.", rate);
+section("bands", "Frequencies", "The mean error split over eight bands of two-dimensional DCT frequency: which frequencies each step pays for.", bands);
+section("samples", "Samples", "From fixed noise with the averaged weights; the final picture by the full sampler.", samples);
+section("training", "Training", null, training);
+section("configuration", "Configuration", many ? "The keys in which the runs shown differ." : null, configuration);
+section("how", "What was measured, and how", null, how);
+bar();
+update();
+let width = window.innerWidth;
+let waiting = null;
+window.addEventListener("resize", () => {
+  if (window.innerWidth === width) return; // a phone's address bar
+  width = window.innerWidth;
+  clearTimeout(waiting);
+  waiting = setTimeout(update, 120);
+});
+document.documentElement.dataset.ready = "true";
