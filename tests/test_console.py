@@ -6,7 +6,7 @@ import math
 import pytest
 
 from difflab import console
-from difflab.console import Progress, bound_table, config_tree, duration
+from difflab.console import Progress, bound_table, config_tree, duration, effort_lines, variance_lines
 from difflab.gaussian import BITS, NATS
 
 TOTALS = {
@@ -165,3 +165,22 @@ def test_an_error_inside_passes_through_and_the_line_is_ended():
         bar.update(2)
         raise RuntimeError
     assert out.getvalue().endswith("\n")
+
+
+def test_the_effort_of_a_standard_error_is_that_of_a_mean() -> None:
+    totals = {"bpd_se": 0.02, "nfe": 1000, "examples": 1000}
+    assert effort_lines(totals, BITS).endswith("0.01 takes 4,000, 0.005 takes 16,000")
+    assert effort_lines({**totals, "bpd_se": math.nan}, BITS) == ""
+    assert effort_lines({**totals, "bpd_se": 0.0}, BITS) == ""
+    split = effort_lines({**totals, "nfe": 100_000, "bpd_se_noise": 0.001}, BITS).splitlines()
+    assert split[1] == "each example's own bound is known to ± 0.0316, by 100 evaluations"
+
+
+def test_variances_are_listed_best_first() -> None:
+    lines = variance_lines(
+        {"own": {"bpd": 2.0, "bpd_se": 0.1}, "optimal": {"bpd": 1.5, "bpd_se": math.nan}, "fixed_beta": {"bpd": None}},
+        BITS,
+    ).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["optimal,", "its"]
+    assert "±" not in lines[2]
+    assert "± 0.1000" in lines[3]

@@ -67,8 +67,10 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
         if mode in result:
             other = result[mode]
             text += f"\nwith x0_hat {mode}: {other[unit.key]:.4f} ± {other[unit.key + '_se']:.4f} {unit.label}"
-    effort = effort_lines(result, unit)
-    return "\n".join([text, *filter(None, (effort, result.get("target")))])
+    parts = (("pilot", "for the pilot"), ("fit", "on training examples"), ("verify", "of short chains"))
+    besides = [f"{result[f'nfe_{key}']:,} {what}" for key, what in parts if result.get(f"nfe_{key}")]
+    also = f"besides, network evaluations {', '.join(besides)}" if besides else None
+    return "\n".join(filter(None, (text, effort_lines(result, unit), also, result.get("target"))))
 
 
 def finite(value: Any) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
+from difflab.bound import estimator
 from difflab.bound.estimator import Examples, Extras, evaluate_modes
 from difflab.bound.importance import Importance
+from difflab.bound.ledger import build, save_terms
 from difflab.bound.rows import StoredRows
 from difflab.bound.stratified import Stratified
 from tests.analytic import NORMAL, cosine, diffusion_of
@@ -120,3 +123,24 @@ def test_an_interrupted_importance_evaluation_keeps_its_p(tmp_path):
     store = StoredRows(tmp_path / ".b.rows", {})
     assert store.state is not None
     np.testing.assert_array_equal(evaluate(store, by=by.restored(store.state)).rows, whole.rows)
+
+
+@pytest.mark.parametrize("by", [design(draws=1), design(draws=1, times=16)], ids=["drawn", "all"])
+def test_adding_up_and_saving_take_the_same_memory_for_ten_times_the_examples(tmp_path, monkeypatch, by):
+    monkeypatch.setattr(estimator, "CELLS", 1 << 13)
+    peaks = []
+    for n in (2_000, 20_000):
+        x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+        store = StoredRows(tmp_path / f"{n}.rows", {})
+        store.begin({})
+        by.batch_size = 8192
+        everything = evaluate_modes(DIFFUSION, Examples(x, torch.arange(n)), by, "cpu", {False: Extras()}, None, store)[
+            0
+        ]
+        tracemalloc.start()
+        build(everything)
+        save_terms(everything, tmp_path / "terms.npz")
+        peaks.append(tracemalloc.get_traced_memory()[1] - 5 * 8 * n)  # but for five numbers an example
+        tracemalloc.stop()
+        assert everything.rows.nbytes > 4 * peaks[-1] or n == 2_000
+    assert peaks[1] < 1.3 * peaks[0]
