@@ -133,7 +133,8 @@ def _settle(
             f"hydra.run.dir={given}: resume={values['resume']} goes on in {saved}; leave hydra.run.dir out."
         )
     choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
-    directory = saved or (Path(given) if given else default_directory(choices, task, multirun))
+    of_runs = OmegaConf.select(cfg, "task.reads") == "runs"
+    directory = saved or (Path(given) if given else default_directory(choices, task, multirun, of_runs))
     if "${" in str(directory.absolute()):
         raise ConfigError(
             f"{key}={directory}: a directory whose path holds ${{ cannot be used, it would be read as an interpolation."

@@ -35,7 +35,7 @@ def test_the_example_of_a_parameterization_round_trips() -> None:
 
 
 def test_every_command_of_the_readme_composes() -> None:
-    lines = re.findall(r"python -m difflab ((?!resume|task=compare|--).*?)(?:#.*|`.*)?$", README, re.M)
+    lines = re.findall(r"python -m difflab ((?!resume|task=compare|task=report|--).*?)(?:#.*|`.*)?$", README, re.M)
     assert len(lines) >= 8
     for line in lines:
         words = [word for word in line.split() if word != "-m" and not word.startswith("run=")]

@@ -19,8 +19,8 @@ def rate_distortion(ledger: Ledger, levels: int | None, rate_se: np.ndarray | No
 
     rate: L_T + sum of L_{u-1} over u > t in the ledger's unit, the bits that own x_t; step_rate: L_{t-1}, what the next
     step will add (0 at t = 1: the decoder is no step). distortion: root mean squared error of x0_hat(x_t) on the scale
-    of the data's levels 0..levels - 1, which span [-1, 1]; in data units if `levels` is None. A t without a draw borrows
-    its neighbours' error of v, which changes slowly with t (NaN where there is none to borrow).
+    of the data's levels 0..levels - 1, which span [-1, 1]; in data units if `levels` is None. A t with few
+    draws borrows its neighbours' error of v, which changes slowly with t (NaN where nothing was drawn).
 
     rate_se [T + 1], by t, slot 0 unused: from per-example sums, because terms of one example are correlated and the
     rows' errors do not add up; NaN unless given.
@@ -33,7 +33,7 @@ def rate_distortion(ledger: Ledger, levels: int | None, rate_se: np.ndarray | No
     falling = slice(None, None, -1)
     step_rate = nats[falling]
     log_snr = column["log_snr_t"][steps]
-    mse_x0 = _without_gaps(column["mse_x0"][steps], column["count"][steps], log_snr)
+    mse_x0 = _smooth(column["mse_x0"][steps], column["count"][steps], log_snr)
     return {
         "t": column["t"][steps][falling].astype(np.int64),
         "log_snr": log_snr[falling],
@@ -44,11 +44,10 @@ def rate_distortion(ledger: Ledger, levels: int | None, rate_se: np.ndarray | No
     }
 
 
-def _without_gaps(mse_x0: np.ndarray, count: np.ndarray, log_snr: np.ndarray) -> np.ndarray:
-    """mse_x0 [T] where there are draws, else what the neighbours' say."""
+def _smooth(mse_x0: np.ndarray, count: np.ndarray, log_snr: np.ndarray) -> np.ndarray:
+    """mse_x0 [T], each t's own where it has draws enough, else with its neighbours'."""
     sums = np.append(0.0, np.where(count > 0, mse_x0 * count, 0.0))
-    lent = mse_of_x0(sums, np.append(0, count), np.append(math.inf, log_snr))[1:]
-    return np.where(count > 0, mse_x0, lent)
+    return mse_of_x0(sums, np.append(0, count), np.append(math.inf, log_snr))[1:]
 
 
 def table4(columns: Columns, parts: int = 10) -> Columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def mse_of_x0(total: np.ndarray, count: np.ndarray, log_snr: np.ndarray, least: int = 8) -> np.ndarray:
+def mse_of_x0(total: np.ndarray, count: np.ndarray, log_snr: np.ndarray, least: int = 32) -> np.ndarray:
     """Mean squared error of x0_hat at each t, [..., T + 1] (slot 0: 0), sparse t with their neighbours'.
 
     total, count [..., T + 1]: sums over the draws at each t and how many there are; log_snr [T + 1]. What is averaged over

@@ -21,13 +21,13 @@ def runs_root() -> Path:
     return Path(os.environ.get("DIFFLAB_RUNS") or "runs")
 
 
-def default_directory(choices: Mapping[str, str], task: str, multirun: bool) -> Path:
-    """A name that no run has yet: DATE/TIME-...-XXXX."""
+def default_directory(choices: Mapping[str, str], task: str, multirun: bool, of_runs: bool = False) -> Path:
+    """A name that no run has yet: DATE/TIME-...-XXXX. `of_runs`: the task reads other runs, and has no choices of its own."""
     now = datetime.now()
     parts = [now.strftime("%H-%M-%S")]
     if not multirun:
         parts += [task] if task != "train" else []
-        parts += [choices.get(part, "").replace("/", "_") for part in PARTS] if task != "compare" else []
+        parts += [choices.get(part, "").replace("/", "_") for part in PARTS] if not of_runs else []
     parent = runs_root() / ("multirun" if multirun else "") / now.strftime("%Y-%m-%d")
     while True:
         path = parent / "-".join([*filter(None, parts), secrets.token_hex(2)])

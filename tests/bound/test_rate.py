@@ -20,7 +20,7 @@ def ledger_of(T: int, count: np.ndarray | None = None, unit=BITS, order: np.ndar
     rng = np.random.default_rng(T)
     log_snr = cosine(T).log_snr.numpy()
     mse = NORMAL.posterior_var(cosine(T).level(torch.arange(1, T + 1))).mean(1).numpy()
-    count = np.full(T, 20) if count is None else count
+    count = np.full(T, 40) if count is None else count
     mse = np.where(count > 0, mse, math.nan)
     nothing = np.full(T + 1, math.nan)
     columns = {name.format(u=unit.key): nothing for name in COLUMNS} | {
@@ -67,7 +67,7 @@ def test_errors_given_by_t_stand_beside_their_rates():
 
 
 def test_a_t_without_draws_borrows_its_neighbours_error_of_v():
-    T, count = 30, np.full(30, 8)
+    T, count = 30, np.full(30, 32)
     count[[10, 11, 29]] = 0  # t = 11, 12 and T
     ledger = ledger_of(T, count)
     mse, variance = ledger.columns["mse_x0"], 1 / (1 + np.exp(ledger.columns["log_snr_t"]))
