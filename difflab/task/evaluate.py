@@ -26,7 +26,8 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source)
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
-    path = home / "bound" / f"{stem(step)}-{config['bound']['method']}"
+    design = config.get("choices", {}).get("bound") or config["bound"]["method"]  # the option typed, where it is known
+    path = home / "bound" / f"{stem(step)}-{design}"
     with Stop() as stop:
         try:
             result = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop).run()
