@@ -108,13 +108,19 @@ def variance_lines(variances: Mapping[str, Mapping[str, Any]], unit: Unit) -> st
 def effort_lines(totals: Mapping[str, Any], unit: Unit, targets: Sequence[float] = (0.01, 0.005)) -> str:
     """What the evaluation's own scatter says: the evaluations that a standard error takes, and each example's own error.
 
-    A standard error falls with the square root of the evaluations, as long as there are examples to add.
+    A standard error falls with the square root of the evaluations as long as there are examples to add; where the split
+    (totals' split_examples) has too few, that is said.
     """
     se, nfe, noise = totals.get(f"{unit.key}_se"), totals.get("nfe"), totals.get(f"{unit.key}_se_noise")
     if not se or not nfe or not math.isfinite(se):
         return ""
-    needed = ", ".join(f"{target:g} takes {nfe * (se / target) ** 2:,.0f}" for target in targets)
-    text = f"network evaluations of this design for a standard error ({unit.label}): {needed}"
+    split, needed = totals.get("split_examples"), []
+    for target in targets:
+        more = (se / target) ** 2
+        short = split is not None and totals["examples"] * more > split
+        limit = f" (more examples than the split's {split:,})" if short else ""
+        needed.append(f"{target:g} takes {nfe * more:,.0f}{limit}")
+    text = f"network evaluations of this design for a standard error ({unit.label}): {', '.join(needed)}"
     if noise is not None and math.isfinite(noise):
         own = noise * math.sqrt(totals["examples"])
         text += f"\neach example's own bound is known to ± {own:.4f}, by {nfe // totals['examples']:,} evaluations"

@@ -170,6 +170,8 @@ def test_an_error_inside_passes_through_and_the_line_is_ended():
 def test_the_effort_of_a_standard_error_is_that_of_a_mean() -> None:
     totals = {"bpd_se": 0.02, "nfe": 1000, "examples": 1000}
     assert effort_lines(totals, BITS).endswith("0.01 takes 4,000, 0.005 takes 16,000")
+    few = effort_lines({**totals, "split_examples": 5000}, BITS)
+    assert few.endswith("0.01 takes 4,000, 0.005 takes 16,000 (more examples than the split's 5,000)")
     assert effort_lines({**totals, "bpd_se": math.nan}, BITS) == ""
     assert effort_lines({**totals, "bpd_se": 0.0}, BITS) == ""
     split = effort_lines({**totals, "nfe": 100_000, "bpd_se_noise": 0.001}, BITS).splitlines()

@@ -105,7 +105,11 @@ def evaluation(directory: Path, bound: Mapping[str, Any], config: Mapping[str, A
     own["chains"] = {**own["chains"], "verify": []}  # a comparison has no use for those
     extra = {key: own.pop(key, None) for key in ("sweep", "choices")}
     choices = {group: option for group, option in saved.choices.items() if group in own}
-    return check(own, schema, tuple(config["plugins"])) | extra | {"choices": choices | {"task": "evaluate", "bound": bound["method"]}}
+    return (
+        check(own, schema, tuple(config["plugins"]))
+        | extra
+        | {"choices": choices | {"task": "evaluate", "bound": bound["method"]}}
+    )
 
 
 def _completed(

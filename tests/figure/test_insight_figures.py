@@ -183,7 +183,7 @@ def test_chains_are_lines_and_evaluations_points(tmp_path, drawn):
     points = np.concatenate([c.lines[0].get_ydata() for c in axes.containers])
     assert sorted(points) == sorted(columns["evaluated"][np.isfinite(columns["evaluated"])])
     assert axes.get_yscale() == "log" and [t.get_text() for t in axes.get_legend().get_texts()][3] == "own"
-    assert "12 differences" in axes.texts[0].get_text() and "+0.0205 ± 0.0040" in axes.texts[0].get_text()
+    assert "12 claims evaluated" in axes.texts[0].get_text() and "+0.0205 ± 0.0040" in axes.texts[0].get_text()
 
 
 @pytest.mark.parametrize("shift, scale", [(0.0, "log"), (-3.0 * DIMS, "symlog"), (1000.0 * DIMS, "linear")])
