@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ConfigError
 
 if TYPE_CHECKING:  # an estimate holds its design
-    from .estimator import Estimate
+    from .estimate import Estimate
 
 
 class Plan(NamedTuple):

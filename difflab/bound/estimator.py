@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -15,18 +14,17 @@ import torch
 from torch import Tensor
 
 from ..diffusion import Diffusion, Prediction
-from ..gaussian import Unit, per_example
+from ..gaussian import per_example
 from ..variance.base import Variance
 from .bands import Bands
 from .base import Design, Plan
-from .moments import Moments
+from .estimate import Estimate
 from .noise import key, normal
 from .rows import Rows
 from .target import Target
 from .terms import bound_term
 
 MEASURED = ("nats", "mean_error", "variance_mismatch", "mse_x0", "out_of_range")
-CELLS = 1 << 20  # (example, draw, t) cells that are looked at together
 
 
 @dataclass(frozen=True)
@@ -58,122 +56,6 @@ class Extras:
     @property
     def names(self) -> tuple[str, ...]:
         return (*(f"nats:{name}" for name in self.variances), *(self.bands.names if self.bands else ()))
-
-
-@dataclass(frozen=True)
-class Block:
-    """All rows of a few examples: `plan` counts the examples from 0, `first` is the position of the first of them."""
-
-    first: int
-    examples: int
-    draws: int
-    T: int
-    plan: Plan
-    rows: np.ndarray  # float32 [R, columns]
-    columns: Mapping[str, int]
-
-    def column(self, name: str) -> np.ndarray:
-        """float64 [R], unweighted."""
-        return self.rows[:, self.columns[name]].astype(np.float64)
-
-    @cached_property
-    def _t(self) -> np.ndarray:
-        return self.plan.t.numpy()
-
-    @cached_property
-    def _cell(self) -> np.ndarray:
-        pair = self.plan.example.numpy() * self.draws + self.plan.draw.numpy()
-        return pair * (self.T + 1) + self._t
-
-    def table(self, name: str) -> np.ndarray:
-        """float64 [examples, draws, T + 1]: what each draw alone says of each term, 0 where it has no row (slot 0 too)."""
-        weighted = self.column(name) * self.plan.weight.numpy() * self.draws
-        size = self.examples * self.draws * (self.T + 1)
-        return np.bincount(self._cell, weighted, minlength=size).reshape(self.examples, self.draws, self.T + 1)
-
-    def counts(self) -> np.ndarray:
-        """Rows at each t, [T + 1]."""
-        return np.bincount(self._t, minlength=self.T + 1)
-
-    def plain(self, name: str, power: int = 1) -> np.ndarray:
-        """Unweighted sum (of powers) over the rows at each t, [T + 1]."""
-        return np.bincount(self._t, self.column(name) ** power, minlength=self.T + 1)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Every evaluated term, unweighted (nats per example), with the design that says what each stands for.
-
-    rows: float32 [rounds * N * rows of an example, columns], in memory or mapped from a file: round by round (a round is
-    the design's `draws` draws of every example), example by example, in the order of the plan.
-    """
-
-    design: Design
-    index: np.ndarray  # int64 [N]
-    prior_kl: np.ndarray  # float64 [N] nats
-    rows: np.ndarray
-    columns: Mapping[str, int]
-    log_snr: np.ndarray  # float64 [T + 1], the evaluated chain
-    dims: int
-    unit: Unit
-    clip_x0: bool
-    rounds: int = 1
-    target: Target | None = None
-
-    @property
-    def examples(self) -> int:
-        return len(self.index)
-
-    @property
-    def T(self) -> int:
-        return len(self.log_snr) - 1
-
-    @property
-    def draws(self) -> int:
-        return self.design.draws * self.rounds
-
-    @property
-    def nfe(self) -> int:
-        return len(self.rows)
-
-    @property
-    def scale(self) -> float:
-        """nats per example -> the unit, per dimension."""
-        return 1 / (self.dims * self.unit.nats)
-
-    def first(self, count: int) -> Estimate:
-        """The same of the first examples alone."""
-        count = min(count, self.examples)
-        per_round = self.rows.reshape(self.rounds, self.examples, -1, self.rows.shape[1])
-        rows = np.ascontiguousarray(per_round[:, :count]).reshape(-1, self.rows.shape[1])
-        return replace(self, index=self.index[:count], prior_kl=self.prior_kl[:count], rows=rows)
-
-    def blocks(self) -> Iterator[Block]:
-        """The rows, a few examples at a time."""
-        per_example = self.design.rows(self.T)
-        table = self.rows.reshape(self.rounds, self.examples, per_example, self.rows.shape[1])
-        size = max(1, CELLS // (self.draws * (self.T + 1)))
-        for first in range(0, self.examples, size):
-            index = torch.from_numpy(self.index[first : first + size])
-            plans = [self.design.plan(index, self.T, r * self.design.draws) for r in range(self.rounds)]
-            plan = Plan(*(torch.cat(parts) for parts in zip(*plans, strict=True)))
-            plan = plan._replace(weight=plan.weight / self.rounds)
-            rows = np.asarray(table[:, first : first + size]).reshape(-1, self.rows.shape[1])
-            yield Block(first, len(index), self.draws, self.T, plan, rows, self.columns)
-
-    def whole(self) -> Block:
-        """All rows at once: for estimates that are known to be small."""
-        blocks = list(self.blocks())
-        if len(blocks) == 1:
-            return blocks[0]
-        plans = [b.plan._replace(example=b.plan.example + b.first) for b in blocks]
-        plan = Plan(*(torch.cat(parts) for parts in zip(*plans, strict=True)))
-        return Block(0, self.examples, self.draws, self.T, plan, np.concatenate([b.rows for b in blocks]), self.columns)
-
-    def totals(self, name: str = "nats") -> np.ndarray:
-        """The bound of each example by each draw, nats, float64 [N, draws]; their mean over draws is its estimate."""
-        sums = [block.table(name).sum(2) for block in self.blocks()]
-        return self.prior_kl[:, None] + np.concatenate(sums)
 
 
 def evaluate(
@@ -347,10 +229,3 @@ def measure(diffusion: Diffusion, prediction: Prediction, x0: Tensor, eps: Tenso
     if extras.bands:
         columns += extras.bands.split(prediction, x0, eps).unbind(1)
     return columns
-
-
-def spread(estimate: Estimate, name: str = "nats") -> Moments:
-    """Mean and standard error over examples of the bound (or of the same sum of another column), nats."""
-    moments = Moments(1)
-    moments.add(estimate.totals(name)[:, :, None])
-    return moments

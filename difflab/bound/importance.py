@@ -16,7 +16,7 @@ from .smooth import window_mean
 from .stratified import KEYED, Stratified, check_times, exact_and_drawn
 
 if TYPE_CHECKING:
-    from .estimator import Estimate
+    from .estimate import Estimate
 
 
 class Importance(Design):

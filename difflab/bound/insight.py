@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..tables import Columns
-from .estimator import Estimate
+from .estimate import Estimate
 from .ledger import terms
 from .moments import Moments
 from .smooth import mse_of_x0

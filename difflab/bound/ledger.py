@@ -14,7 +14,7 @@ import numpy as np
 from .. import tables
 from ..files import write_atomically
 from ..gaussian import BITS, NATS, Unit
-from .estimator import Estimate
+from .estimate import Estimate
 from .exhaustive import Exhaustive
 from .sums import PARTS, Sums, add_up, in_units
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .estimator import Estimate
+from .estimate import Estimate
 from .moments import Moments
 
 GROUPS = (

@@ -11,7 +11,8 @@ import torch
 from ..diffusion import Diffusion
 from ..tables import Columns
 from . import chain
-from .estimator import Estimate, Examples, Extras, evaluate_modes
+from .estimate import Estimate
+from .estimator import Examples, Extras, evaluate_modes
 from .exhaustive import Exhaustive
 from .moments import jackknife
 from .optimal import Fit, smooth_mse_x0

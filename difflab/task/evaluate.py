@@ -10,7 +10,8 @@ from typing import Any
 
 from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
-from ..bound.estimator import Estimate, Extras, evaluate_modes
+from ..bound.estimate import Estimate
+from ..bound.estimator import Extras, evaluate_modes
 from ..console import bound_table, effort_lines, variance_lines
 from ..data.base import Split
 from ..diffusion import Diffusion

@@ -26,7 +26,8 @@ from ..assemble import Laboratory
 from ..bound import chain, insight, ledger, optimal, rate, verify
 from ..bound.bands import Bands
 from ..bound.base import Design
-from ..bound.estimator import Estimate, Extras, evaluate_modes
+from ..bound.estimate import Estimate
+from ..bound.estimator import Extras, evaluate_modes
 from ..bound.optimal import Fit
 from ..bound.rows import StoredRows
 from ..bound.sums import Sums, add_up

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from difflab.bound.base import Design
-from difflab.bound.estimator import Estimate, Examples, evaluate
+from difflab.bound.estimate import Estimate
+from difflab.bound.estimator import Examples, evaluate
 from difflab.bound.exhaustive import Exhaustive
 from difflab.bound.importance import Importance
 from difflab.bound.ledger import build

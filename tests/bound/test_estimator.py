@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from difflab.bound.base import Design
-from difflab.bound.estimator import Estimate, Examples, Extras, evaluate, evaluate_modes
+from difflab.bound.estimate import Estimate
+from difflab.bound.estimator import Examples, Extras, evaluate, evaluate_modes
 from difflab.bound.exhaustive import Exhaustive
 from difflab.bound.insight import optimal_variance_bound
 from difflab.bound.ledger import Ledger, build, save_terms

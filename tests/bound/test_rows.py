@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.bound import estimator
+from difflab.bound import estimate
 from difflab.bound.estimator import Examples, Extras, evaluate_modes
 from difflab.bound.importance import Importance
 from difflab.bound.ledger import build, save_terms
@@ -127,7 +127,7 @@ def test_an_interrupted_importance_evaluation_keeps_its_p(tmp_path):
 
 @pytest.mark.parametrize("by", [design(draws=1), design(draws=1, times=16)], ids=["drawn", "all"])
 def test_adding_up_and_saving_take_the_same_memory_for_ten_times_the_examples(tmp_path, monkeypatch, by):
-    monkeypatch.setattr(estimator, "CELLS", 1 << 13)
+    monkeypatch.setattr(estimate, "CELLS", 1 << 13)
     peaks = []
     for n in (2_000, 20_000):
         x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.bound.estimator import Estimate, Examples, evaluate
+from difflab.bound.estimate import Estimate
+from difflab.bound.estimator import Examples, evaluate
 from difflab.bound.importance import Importance
 from difflab.bound.ledger import build
 from difflab.bound.stratified import Stratified
