@@ -11,6 +11,7 @@ import torch
 from torch.nn import Module
 
 from .bound.base import Design
+from .bound.chain import check_optimal
 from .bound.estimator import Examples
 from .build import build
 from .config.pairs import check_pairs
@@ -79,7 +80,21 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "validation": build("bound", config["validation"]),
         "fit": build("bound", config["fit"]),
     }
+    check_chains(config["chains"])
+    for sampler in (parts["sampler"], parts["preview"]):
+        if sampler.optimal:
+            check_optimal(context["schedule"].T, sampler.length(context["schedule"]))
     return Laboratory(config=config, device=device, data=data, diffusion=Diffusion(model=model, **chain), **parts)
+
+
+def check_chains(chains: Mapping[str, Any]) -> None:
+    """ConfigError for chains that cannot be evaluated; those longer than T are left out."""
+    if chains["examples"] < 1:
+        raise ConfigError(
+            f"chains.examples={chains['examples']} must be at least 1; chains.verify=[] evaluates no chains."
+        )
+    if short := [steps for steps in chains["verify"] if steps < 2]:
+        raise ConfigError(f"chains.verify holds {short[0]}: a chain keeps t = 1 and t = T, so it has at least 2 steps.")
 
 
 def choose_device(name: str) -> torch.device:

@@ -127,6 +127,11 @@ def effort_lines(totals: Mapping[str, Any], unit: Unit, targets: Sequence[float]
     return text
 
 
+def with_error(totals: Mapping[str, Any], unit: Unit) -> str:
+    """The bound, ± its standard error where there is one."""
+    return f"{_number(totals[unit.key])} {_error(totals.get(f'{unit.key}_se'))}".rstrip()
+
+
 def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:
     known = sorted((value, name) for name, value in floors.items() if value is not None and math.isfinite(value))
     if not known:

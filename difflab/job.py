@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -60,6 +61,7 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
                 if int(os.environ.get("RANK", "0")) == 0:
                     save_record(directory, cfg, hydra_cfg)
                 config["sweep"] = directory.parent.name if hydra_cfg.mode is RunMode.MULTIRUN else None
+                config["typed"] = sorted({re.split(r"[=.@]", line.lstrip("+~"))[0] for line in overrides})
                 config["choices"] = {
                     group: str(option) for group, option in hydra_cfg.runtime.choices.items() if group in config
                 }

@@ -164,17 +164,23 @@ def optimal(cost: np.ndarray, K_max: int, levels: np.ndarray | None = None) -> C
     return Chains(levels, totals, cleaner)
 
 
+def check_optimal(T: int, K: int) -> None:
+    """ConfigError if a chain of T steps has no optimal part of K steps."""
+    most = len(candidates(T))
+    if K != T and not 2 <= K <= most:
+        raise ConfigError(
+            f"an optimal chain of {K} steps: it keeps t = 1 and t = T = {T}, so choose a number in 2..{most}"
+            f"{'' if most == T else f' or {T}'}."
+        )
+
+
 def optimal_times(log_snr: np.ndarray, mse_x0: np.ndarray, K: int, variance: str = "optimal") -> np.ndarray:
     """The K levels of the cheapest chain for one variance, fitted and priced with the same mse_x0 [T + 1]."""
     T = len(log_snr) - 1
+    check_optimal(T, K)
     if K == T:
         return np.arange(1, T + 1)
     levels = candidates(T)
-    if not 2 <= K <= len(levels):
-        raise ConfigError(
-            f"an optimal chain of {K} steps: it keeps t = 1 and t = T = {T}, so choose a number in 2..{len(levels)}"
-            f"{'' if len(levels) == T else f' or {T}'}."
-        )
     return optimal(cost_matrix(Jumps(log_snr, mse_x0, mse_x0, 1, variance), levels), K, levels).times(K)
 
 

@@ -75,6 +75,7 @@ class Estimate:
     clip_x0: bool
     rounds: int = 1
     target: Target | None = None
+    spent: int | None = None  # network evaluations, where some of them are not among the rows (a round given up)
 
     @property
     def examples(self) -> int:
@@ -90,7 +91,8 @@ class Estimate:
 
     @property
     def nfe(self) -> int:
-        return len(self.rows)
+        """Network evaluations it took."""
+        return len(self.rows) if self.spent is None else self.spent
 
     @property
     def scale(self) -> float:

@@ -21,7 +21,7 @@ from .base import Design, Plan
 from .estimate import Estimate
 from .noise import key, normal
 from .rows import Rows
-from .target import Target
+from .target import LEAST, Target
 from .terms import bound_term
 
 MEASURED = ("nats", "mean_error", "variance_mismatch", "mse_x0", "out_of_range")
@@ -103,7 +103,11 @@ def evaluate_modes(
     models, scored apart, never mixed. A target is that of the first mode."""
     examples = examples.first(design.examples)
     run = _Pass(diffusion, examples, design, device, modes, on_batch, store or Rows())
-    rounds, count, target = run.to_the_end()
+    try:
+        rounds, count, target = run.to_the_end()
+    except BaseException:
+        run.store.close()  # what was written stays, for the next try
+        raise
     start, estimates = 0, []
     for clip, extras in modes.items():
         names = (*MEASURED, *extras.names)
@@ -111,7 +115,7 @@ def evaluate_modes(
             Estimate(
                 design=design,
                 index=examples.index[:count].numpy(),
-                prior_kl=np.concatenate(run.prior_kl)[:count],
+                prior_kl=run.prior_kl[:count],
                 rows=run.store.array(),
                 columns={name: start + i for i, name in enumerate(names)},
                 log_snr=diffusion.schedule.log_snr.detach().numpy(),
@@ -120,6 +124,7 @@ def evaluate_modes(
                 clip_x0=clip,
                 rounds=rounds,
                 target=target,
+                spent=run.at,
             )
         )
         start += len(names)
@@ -146,7 +151,7 @@ class _Pass:
         self.per_example = design.rows(self.T)
         self.budget = len(examples) * self.per_example
         self.at = 0  # rows behind us, counted from the first of the first round
-        self.prior_kl: list[np.ndarray] = []
+        self.prior_kl = np.zeros(len(examples))
         self.there = self.store.open(sum(len(MEASURED) + len(extras.names) for extras in modes.values()))
 
     def to_the_end(self) -> tuple[int, int, Target | None]:
@@ -154,7 +159,8 @@ class _Pass:
         unit = self.diffusion.decoder.unit
         scale = 1 / (self.dims * unit.nats)
         target = Target(self.design.target_se, self.design.draws) if self.design.target_se else None
-        size = max(1, self.design.batch_size // self.per_example)
+        at_once = min(self.design.batch_size, LEAST * self.per_example) if target else self.design.batch_size
+        size = max(1, at_once // self.per_example)  # a target is looked at every so many examples
         for round_number in range(1 << 20):
             for start in range(0, len(self.examples), size):
                 rows = slice(start, min(start + size, len(self.examples)))
@@ -178,14 +184,15 @@ class _Pass:
         if round_number == 0:
             top = self.diffusion.schedule.level(torch.full((len(index),), self.T))
             prior = self.diffusion.process.prior_kl(self.examples.x0(rows).double(), top)
-            self.prior_kl.append(prior.double().cpu().numpy())
+            self.prior_kl[rows] = prior.double().cpu().numpy()
         sums = np.bincount(plan.example.numpy(), values * plan.weight.numpy(), minlength=len(index))
-        return sums + np.concatenate(self.prior_kl)[rows]
+        return sums + self.prior_kl[rows]
 
     def _batch(self, first: int, plan: Plan, part: slice) -> np.ndarray:
         """The bound term of some rows (first mode), from the network or, if an earlier process got so far, the store."""
         count = part.stop - part.start
-        if self.at + count <= self.there:
+        stored = self.at + count <= self.there
+        if stored:
             values = np.asarray(self.store.array()[self.at : self.at + count])
         else:
             if self.at < self.there:  # the process died while it wrote this batch
@@ -194,7 +201,7 @@ class _Pass:
             values = self._evaluate(Plan(plan.example[part] + first, *(column[part] for column in plan[1:])))
             self.store.append(values)
         self.at += count
-        if self.on_batch:
+        if self.on_batch and not stored:
             self.on_batch(self.at, max(self.at, self.budget))
         return values[:, 0].astype(np.float64)
 

@@ -105,11 +105,13 @@ def totals(sums: Sums) -> dict[str, float]:
 def save_terms(estimate: Estimate, path: Path) -> Path:
     """Per example and term, for paired comparison: exhaustive designs as [N, T + 1] nats (slot 0: prior_kl), others as
     the list of drawn (example, t, draw, weight, nats). Written array by array and block by block."""
-    per_example = estimate.totals().mean(1)
+    by_draw = estimate.totals()
     small = {
         "index": estimate.index, "log_snr": estimate.log_snr, "dims": np.array(estimate.dims),
-        "prior_kl": estimate.prior_kl, "total": per_example,
+        "prior_kl": estimate.prior_kl, "total": by_draw.mean(1),
     }  # fmt: skip
+    if isinstance(estimate.design, Exhaustive):  # a list of draws keeps them apart, a table does not
+        small["by_draw"] = by_draw
 
     def write(file: Any) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -131,8 +133,8 @@ def _streams(estimate: Estimate):
         yield "nats", np.float32, (estimate.examples, estimate.T + 1), map(_with_prior(estimate), estimate.blocks())
         return
     for name, kind in (("example", np.int32), ("t", np.int32), ("draw", np.int32), ("weight", np.float64)):
-        yield name, kind, (estimate.nfe,), (_plan_column(block, name) for block in estimate.blocks())
-    yield "nats", np.float32, (estimate.nfe,), (block.column("nats") for block in estimate.blocks())
+        yield name, kind, (len(estimate.rows),), (_plan_column(block, name) for block in estimate.blocks())
+    yield "nats", np.float32, (len(estimate.rows),), (block.column("nats") for block in estimate.blocks())
 
 
 def _with_prior(estimate: Estimate):

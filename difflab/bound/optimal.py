@@ -20,6 +20,8 @@ from .noise import key, normal
 from .smooth import mse_of_x0
 from .sums import Sums, add_up
 
+FIRST = 1000  # examples that the one variance at t = 1 is fitted to: they are held in memory for the search
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -47,7 +49,7 @@ def fit(
 ) -> tuple[dict[bool, Fit], int]:
     """({clip_x0: Fit}, network evaluations) of a design on training examples."""
     estimates = evaluate_modes(diffusion, examples, design, device, dict.fromkeys(modes, Extras()), on_batch)
-    examples = examples.first(design.examples)
+    examples = examples.first(design.examples).first(FIRST)
     first = first_log_var(diffusion, examples, design, device, modes)
     fits = {e.clip_x0: Fit(e.log_snr, smooth_mse_x0(add_up(e)), first[e.clip_x0]) for e in estimates}
     return fits, estimates[0].nfe + len(examples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ConfigError
 from ..files import write_json
 
 
@@ -36,6 +38,9 @@ class Rows:
         if len(self._parts) != 1:
             self._parts = [np.concatenate([np.empty((0, self.width), np.float32), *self._parts])]
         return self._parts[0]
+
+    def close(self) -> None:
+        """Nothing is appended any more."""
 
     def discard(self) -> None:
         """The rows are not needed any more."""
@@ -71,6 +76,12 @@ class StoredRows(Rows):
         self.width = width
         size = self.path.stat().st_size if self.path.exists() else 0
         self._file = open(self.path, "ab")  # noqa: SIM115 (open as long as the evaluation)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: another process is making this very evaluation; wait for it, or choose another bound.seed."
+            ) from error
         self.truncate(size // (4 * width))
         return self._count
 
@@ -89,7 +100,10 @@ class StoredRows(Rows):
             return np.empty((0, self.width), np.float32)
         return np.memmap(self.path, np.float32, "r", shape=(self._count, self.width))
 
-    def discard(self) -> None:
+    def close(self) -> None:
         self._file.close()
+
+    def discard(self) -> None:
+        self.close()
         self.path.unlink(missing_ok=True)
         self.record.unlink(missing_ok=True)

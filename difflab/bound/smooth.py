@@ -45,3 +45,14 @@ def window_mean(total: np.ndarray, count: np.ndarray, least: int = 8) -> np.ndar
             held[growing] += counts[end]
             sums[growing] += totals[end]
     return mean
+
+
+def is_local(count: np.ndarray, least: int = 32) -> np.ndarray:
+    """Where an error lent by neighbours is still that of t, bool [T + 1]: the window reaches no farther than 2 + t / 10.
+
+    Of sparser draws it takes in levels whose error is another: with one draw a picture and 200 pictures, bounds of short
+    chains were 0.1 to 0.2 bits/dim off at T = 1000, several times their standard error.
+    """
+    size, t = len(count), np.arange(len(count))
+    counts, reach = np.concatenate([[0], np.cumsum(count)]), 2 + t // 10
+    return counts[np.minimum(t + reach + 1, size)] - counts[np.maximum(t - reach, 0)] >= least

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-LEAST = 128  # examples before a standard error is believed
+LEAST = 256  # examples before a standard error is believed
+MOST = 64  # rounds: beyond them a target just above what the examples alone leave would take for ever
 
 
 class Target:
@@ -14,14 +15,14 @@ class Target:
 
     In the first round examples are added. If the split ends before the target is reached, whole rounds of further draws
     follow; they reduce the part of the error that is due to the draws. When they show that the examples alone differ too
-    much (by two standard errors within a round, at all after a whole one), it ends: no number of draws would do.
+    much, by two standard errors, it ends: no number of draws would do. It also ends after MOST rounds.
     """
 
     def __init__(self, se: float, draws: int) -> None:
         self.se, self.draws = se, draws
         self._rounds: list[np.ndarray] = []
         self._whole = 0  # complete rounds
-        self.hopeless = False
+        self._why = ""  # it was given up
 
     def add(self, round_number: int, totals: np.ndarray) -> None:
         """The bounds of the next examples of a round, in the unit."""
@@ -82,21 +83,21 @@ class Target:
         if (len(self._rounds) == 1 or whole) and self.reached:
             return True
         if whole and self.count < LEAST:
-            self.hopeless = True
-        elif len(self._rounds) > 1 and whole:
-            self.hopeless = self.floor >= self.se
-        elif len(self._rounds) > 1 and len(self._rounds[-1]) >= LEAST:
-            self.hopeless = self._surely_hopeless()
-        return self.hopeless
+            self._why = f"{self.count} examples are too few to believe one (at least {LEAST})"
+        elif len(self._rounds) > 1 and len(self._rounds[-1]) >= LEAST and self._surely_hopeless():
+            self._why = (
+                f"the target of {self.se:g} cannot be reached, because these examples alone leave an error of "
+                f"{self.floor:.2g}, whatever is drawn"
+            )
+        elif whole and self._whole == MOST:
+            self._why = f"the target of {self.se:g} was not reached in {MOST} rounds of draws, and is given up"
+        return bool(self._why)
 
     def sentence(self, unit: str, nfe: int) -> str:
-        """What became of it, for people."""
-        done = f"after {nfe:,} network evaluations ({self.count:,} examples, {self.rounds * self.draws} draws each)"
-        if not self.hopeless:
-            return f"standard error {self.reached_se:.4g} {unit} {done}: the target of {self.se:g} is reached"
-        if self.count < LEAST:
-            return f"standard error {self.reached_se:.4g} {unit} {done}: {self.count} examples are too few to believe one (at least {LEAST})"
+        """What became of it after `nfe` network evaluations, for people."""
+        draws = self.rounds * self.draws
+        outcome = self._why or f"the target of {self.se:g} is reached"
         return (
-            f"standard error {self.reached_se:.4g} {unit} {done}: the target of {self.se:g} cannot be reached, because these examples "
-            f"alone leave an error of {self.floor:.2g}, whatever is drawn"
+            f"standard error {self.reached_se:.4g} {unit} after {nfe:,} network evaluations ({self.count:,} examples, "
+            f"{draws} draw{'s' * (draws > 1)} each): {outcome}"
         )

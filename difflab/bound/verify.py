@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from .estimator import Examples, Extras, evaluate_modes
 from .exhaustive import Exhaustive
 from .moments import jackknife
 from .optimal import Fit, smooth_mse_x0
-from .smooth import mse_of_x0
+from .smooth import is_local, mse_of_x0
 from .sums import PARTS, Sums, add_up
 
 DECODER, PRIOR = 1 + PARTS.index("decoder_nll"), 1 + PARTS.index("prior_kl")
@@ -29,11 +30,16 @@ class Claims:
     sums: Sums
     fit: Fit
 
-    @property
+    @cached_property
     def mse_x0(self) -> np.ndarray:
         """[T + 1], sparse t with their neighbours'."""
         return smooth_mse_x0(self.sums)
 
+    def knows(self, times: np.ndarray) -> bool:
+        """Whether enough was drawn near each level that a chain jumps from."""
+        return bool(is_local(self.sums.count)[times[1:]].all())
+
+    @cached_property
     def replicates(self) -> chain.Replicates:
         """The same without each group of examples."""
         values, counts = self.sums.leave_one_group_out()
@@ -47,9 +53,9 @@ class Claims:
         return float(self.sums.totals[column(variance)].mean[DECODER])
 
     def table(self, steps: Sequence[int]) -> Columns:
-        """The bound of K-step chains for every variance (chain.table)."""
+        """The bound of K-step chains for every variance (chain.table); NaN where too little was drawn to claim one."""
         estimate = self.sums.estimate
-        return chain.table(
+        columns = chain.table(
             estimate.log_snr,
             self.mse_x0,
             self.fit.mse_x0,
@@ -57,13 +63,17 @@ class Claims:
             float(self.sums.totals["nats"].mean[PRIOR]),
             {variance: self.decoder_nll(variance) for variance in chain.VARIANCES},
             estimate.unit,
-            self.replicates(),
+            self.replicates,
             steps,
         )
+        for row in range(len(columns["steps"])):
+            if not self.knows(_times(columns, row)):
+                columns[estimate.unit.key][row] = columns[f"{estimate.unit.key}_se"][row] = np.nan
+        return columns
 
     def bound(self, times: np.ndarray, variance: str) -> tuple[float, np.ndarray]:
         """(the claimed bound of one chain, the same without each group [G]), nats."""
-        estimate, left_out = self.sums.estimate, self.replicates()
+        estimate, left_out = self.sums.estimate, self.replicates
         jumps = chain.Jumps(estimate.log_snr, self.mse_x0, self.fit.mse_x0, estimate.dims, variance)
         prior = float(self.sums.totals["nats"].mean[PRIOR])
         value = chain.bound_of(times, jumps, prior, self.decoder_nll(variance))
@@ -102,14 +112,17 @@ def fill(columns: Columns, row: int, claims: Claims, evaluated: Sums) -> None:
     """Set the claim of a row of the chains' table (recomputed for the evaluated examples) against the evaluation.
 
     Both rest on the same examples and the same noise, so the difference's error (jackknife over groups of examples) is
-    that of the terms that were not drawn, far below the error of either.
+    that of the terms that were not drawn, far below the error of either. No difference where these examples alone were
+    drawn too sparsely to claim anything.
     """
     variance, times = str(columns["variance"][row]), _times(columns, row)
-    claim, claims_without = claims.bound(times, variance)
     moments, scale = evaluated.totals[column(variance)], evaluated.estimate.scale
-    differences = evaluated.totals_without(column(variance))[:, 0] - claims_without
     columns["evaluated"][row] = moments.mean[0] * scale
     columns["evaluated_se"][row] = moments.se[0] * scale
+    if not claims.knows(times):
+        return
+    claim, claims_without = claims.bound(times, variance)
+    differences = evaluated.totals_without(column(variance))[:, 0] - claims_without
     columns["difference"][row] = (moments.mean[0] - claim) * scale
     columns["difference_se"][row] = jackknife(differences) * scale
 
@@ -129,6 +142,16 @@ def add_own(columns: Columns, row: int, evaluated: Sums) -> None:
 
 def _times(columns: Columns, row: int) -> np.ndarray:
     return np.array(str(columns["times"][row]).split(), dtype=np.int64)
+
+
+def affordable(wanted: Sequence[int], T: int, examples: int, budget: int) -> list[int]:
+    """The numbers of steps, shortest first, whose chains (two for each) cost no more than `budget` network evaluations."""
+    lengths, spent = [], 0
+    for K in sorted({K for K in wanted if 2 <= K <= T}):
+        spent += 2 * K * examples
+        if spent <= budget:
+            lengths.append(K)
+    return lengths
 
 
 def verified(columns: Columns, steps: Sequence[int], claims: Claims, evaluate: Callable[[np.ndarray], Sums]) -> int:

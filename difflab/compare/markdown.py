@@ -10,7 +10,7 @@ from .paired import Differences, Paired
 from .ranking import Entry, Settle
 from .seeds import Group, Versus, versus
 from .sources import Sources
-from .student import ALPHA
+from .student import ALPHA, against_the_best, pairs_of
 
 
 def page(entries: Sequence[Entry], sources: Sources, groups: Sequence[Group], not_defined: Mapping[str, str]) -> str:
@@ -42,7 +42,8 @@ def ranking(entries: Sequence[Entry]) -> list[str]:
         "The difference to the best run is paired (each example's own difference), with its 95% interval"
     )
     text += (
-        f"; * is significant at 5% over all {len(entries) - 1} differences together (Holm), the intervals are each run's own, not corrected."
+        f"; * is significant at 5% over all {pairs_of(len(entries))} pairs of runs together (Holm), because the best was chosen among them; the "
+        "intervals are each run's own, not corrected."
         if many
         else "; * is significant at 5%."
     )
@@ -131,7 +132,9 @@ def noise(entries: Sequence[Entry]) -> list[str]:
         seeds = [m.result.get("bound_seed") for m in (pair.first, pair.second)]
         if seeds[0] != seeds[1]:
             lines.append(f"- {entry.run.name}: its noise is not the best run's (bound.seed={seeds[0]} and {seeds[1]}).")
-        elif pair.per_step and not pair.common_noise:
+        elif pair.per_step is None:
+            lines.append(f"- {entry.run.name}: its t are other levels than the best run's, so they share no noise.")
+        elif not pair.common_noise:
             lines.append(
                 f"- {entry.run.name}: {pair.per_step.shared:.0%} of the (example, t) evaluated in either run were evaluated in both, the others "
                 "share no noise."
@@ -151,21 +154,23 @@ def seeds(groups: Sequence[Group], unit: Unit) -> list[str]:
     lines = [
         "",
         f"Over seeds, {unit.label}. `between seeds` is the standard deviation of the bound from one training to the next, the part of the "
-        "evaluation taken out; `evaluation` is the standard error of the mean on these examples. Neither holds the other.",
+        "evaluation taken out; `evaluation` is the standard error of the mean on these examples. Neither holds the other. * is significant at 5% over all pairs of "
+        "configurations together (Holm).",
         "",
         "| configuration | seeds | mean | between seeds | evaluation | difference to best | over seeds (Welch) | on these examples |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for group in ordered:
+    pairs = [versus(group, ordered[0]) for group in ordered[1:]]
+    adjusted = [math.nan, *against_the_best([pair.p for pair in pairs])]
+    for group, against, p in zip(ordered, [None, *pairs], adjusted):
         spread = f"{group.spread:.4f}" if group.seeds > 1 else "unknown"
-        against = versus(group, ordered[0]) if group is not ordered[0] else None
         cells = [
             group.name,
             str(group.seeds),
             f"{group.mean:.4f}",
             spread,
             _error(group.evaluation_se),
-            *_against(against),
+            *_against(against, p),
         ]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     if any(group.seeds == 1 for group in groups):
@@ -173,14 +178,10 @@ def seeds(groups: Sequence[Group], unit: Unit) -> list[str]:
     return lines
 
 
-def _against(against: Versus | None) -> list[str]:
+def _against(against: Versus | None, p: float) -> list[str]:
     if against is None:
         return ["best", "", ""]
-    over = (
-        "unknown"
-        if math.isnan(against.between_half)
-        else _mark(f"± {_number(against.between_half)}", against.p < ALPHA)
-    )
+    over = "unknown" if math.isnan(against.between_half) else _mark(f"± {_number(against.between_half)}", p < ALPHA)
     return [_signed(against.difference), over, f"± {_number(against.evaluation_half)}"]
 
 

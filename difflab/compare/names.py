@@ -8,11 +8,11 @@ from pathlib import Path
 from ..errors import ConfigError
 
 
-def directories(given: str | Sequence[str] | None) -> list[Path]:
-    """The run directories of runs=[A,B,...] or runs=MULTIRUN_DIR. ConfigError if there are none."""
+def directories(given: str | Sequence[str] | None, task: str = "compare") -> list[Path]:
+    """The run directories of runs=[A,B,...] or runs=MULTIRUN_DIR for a task. ConfigError if there are none."""
     paths = [Path(given)] if isinstance(given, str) else [Path(path) for path in given or []]
     if not paths:
-        raise ConfigError("runs=null: task=compare needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
+        raise ConfigError(f"runs=null: task={task} needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
     found: list[Path] = []
     for path in paths:
         runs = [path] if (path / ".hydra").is_dir() else job_directories(path)

@@ -92,9 +92,9 @@ class Paired:
 
     @cached_property
     def common_noise(self) -> bool:
-        """Whether every example had the same noise in both."""
+        """Whether every example had the same noise in both, at the same t. The t of chains of another length are others."""
         alike = self.first.result.get("bound_seed") == self.second.result.get("bound_seed")
-        return alike and (self.per_step is None or self.per_step.shared == 1)
+        return alike and self.per_step is not None and self.per_step.shared == 1
 
 
 def differ(first: Measurement, second: Measurement, a: Terms, b: Terms) -> Paired:

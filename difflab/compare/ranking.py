@@ -15,7 +15,7 @@ from ..tables import Columns
 from .measurement import Measurement
 from .paired import Paired, differ, needed
 from .sources import design
-from .student import ALPHA, holm
+from .student import ALPHA, against_the_best, pairs_of
 from .terms import terms
 
 
@@ -40,7 +40,9 @@ class Entry:
 
     run: Measurement
     paired: Paired | None
-    p: float = math.nan  # of no difference to the best, adjusted for the number of runs (Holm)
+    p: float = (
+        math.nan
+    )  # of no difference to the best, adjusted for its choice among the runs (student.against_the_best)
     settle: Settle | None = None
 
     @property
@@ -60,8 +62,8 @@ def rank(runs: Sequence[Measurement]) -> list[Entry]:
             assert reference is not None
             with terms(run) as own:
                 pairs.append(differ(run, best, own, reference))
-    adjusted = holm([pair.sums.p[0] for pair in pairs])
-    alpha = ALPHA / max(len(pairs), 1)  # the strictest of Holm's levels
+    adjusted = against_the_best([pair.sums.p[0] for pair in pairs])
+    alpha = ALPHA / max(pairs_of(len(runs)), 1)  # the strictest of the levels
     entries = [Entry(best, None)]
     for run, pair, p in zip(others, pairs, adjusted):
         entries.append(Entry(run, pair, p, None if p < ALPHA or math.isnan(p) else settle(pair, alpha)))
@@ -113,7 +115,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         row[f"difference{name}_low"] = float(pair.sums.low[i]) if pair else 0.0
         row[f"difference{name}_high"] = float(pair.sums.high[i]) if pair else 0.0
     return row | {
-        "p_holm": entry.p,
+        "p_adjusted": entry.p,
         "significant": str(entry.significant).lower(),
         "common_examples": pair.n if pair else len(run.index),
         "common_noise": str(pair.common_noise if pair else True).lower(),

@@ -44,9 +44,14 @@ def as_they_are(names: Sequence[tuple[Path, str]]) -> Sources:
 
 
 def measured_alike(
-    names: Sequence[tuple[Path, str]], default: Mapping[str, Any], evaluate: Evaluate, say: Callable[[str], None]
+    names: Sequence[tuple[Path, str]],
+    default: Mapping[str, Any],
+    evaluate: Evaluate,
+    say: Callable[[str], None],
+    typed: bool = False,
 ) -> Sources:
-    """Every run measured as most of them were (`default`, a bound node, if none was), evaluated where that is missing.
+    """Every run measured as most of them were, evaluated where that is missing. `default`: the bound node that holds if
+    none was measured, or (`typed`: the user asked for it) whatever they were measured with.
 
     `evaluate` measures a run's checkpoint; `say` tells the user before it does. A run without a checkpoint, or whose
     evaluation is refused, is listed as failed.
@@ -65,7 +70,8 @@ def measured_alike(
             why[directory] = "its per-example terms are missing"
     known = [(d, facts(own[d].result if d in own else {}, configuration(d))) for d, _ in names]
     check_comparable(known, ignore=("clip_x0",))  # before anything is evaluated; clip_x0 is made alike
-    wanted = usual([design(m.result, m.directory) for m in own.values()]) or dict(default)
+    made = [design(m.result, m.directory) for m in own.values()]
+    wanted = dict(default) if typed else usual(made) or dict(default)
     for directory, measurement in own.items():
         difference = differs(design(measurement.result, directory), wanted)
         if difference:
@@ -129,7 +135,7 @@ def differs(design: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
         have, want = design.get(key), wanted.get(key)
         enough = key == "examples" and (have is None or (want is not None and int(have) >= int(want)))
         if design and have != want and not enough:
-            return f"it was measured with bound.{key}={_word(have)} and the others with {_word(want)}"
+            return f"it was measured with bound.{key}={_word(have)} and not {_word(want)}"
     return None
 
 

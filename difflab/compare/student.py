@@ -33,17 +33,22 @@ def quantile(df: float, alpha: float = ALPHA) -> float:
     return (low + high) / 2
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm 1979): those below ALPHA hold together with a risk of ALPHA.
+def against_the_best(p: Sequence[float]) -> list[float]:
+    """p-values of differences to the best, adjusted so that those below ALPHA hold together with a risk of ALPHA.
 
-    NaN (not known) stays NaN and does not count.
+    The best was chosen among all of them because it came out lowest, so the family is that of all pairs of runs, of
+    which these are some: Holm's step-down procedure (1979) with that number. NaN (not known) stays NaN, does not count.
     """
     order = sorted((i for i, value in enumerate(p) if not math.isnan(value)), key=lambda i: p[i])
     adjusted, largest = [math.nan] * len(p), 0.0
     for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p[i]))
+        largest = max(largest, min(1.0, (pairs_of(len(order) + 1) - rank) * p[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def pairs_of(runs: int) -> int:
+    return runs * (runs - 1) // 2
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:

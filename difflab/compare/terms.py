@@ -47,12 +47,14 @@ def terms(measurement: Measurement) -> Iterator[Terms]:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [
-                    name for name in ("nats", "example", "t", "draw", "weight") if f"{name}.npy" in archive.namelist()
+                    name
+                    for name in ("nats", "by_draw", "example", "t", "draw", "weight")
+                    if f"{name}.npy" in archive.namelist()
                 ]
                 for name in names:
                     archive.extract(f"{name}.npy", aside)
             arrays = {name: np.load(Path(aside) / f"{name}.npy", mmap_mode="r") for name in names}
-            layout = Dense(measurement, arrays["nats"]) if arrays["nats"].ndim == 2 else Drawn(measurement, **arrays)
+            layout = (Dense if arrays["nats"].ndim == 2 else Drawn)(measurement, **arrays)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise ConfigError(
                 f"{measurement.directory}: {path.name} cannot be read ({error}); make it whole with resume={measurement.directory}."
@@ -61,18 +63,19 @@ def terms(measurement: Measurement) -> Iterator[Terms]:
 
 
 class Dense:
-    """Every t of every example: nats float32 [N, T + 1], the mean over the draws."""
+    """Every t of every example: nats float32 [N, T + 1], the mean over the draws; by_draw [N, draws]: the bound by each."""
 
-    def __init__(self, measurement: Measurement, nats: np.ndarray) -> None:
+    def __init__(self, measurement: Measurement, nats: np.ndarray, by_draw: np.ndarray | None = None) -> None:
         if nats.shape != (len(measurement.index), measurement.T + 1):
             raise ValueError(f"nats has the shape {nats.shape}")
-        self._measurement, self._nats = measurement, nats
+        self._measurement, self._nats, self._by_draw = measurement, nats, by_draw
 
     def table(self, positions: np.ndarray) -> Table:
         nats = self._nats[positions].astype(np.float64)
         nats[:, 0] = self._measurement.prior_kl[positions]
         check(self._measurement, positions, nats)
-        return Table(nats, np.ones_like(nats, dtype=bool), None)
+        by_draw = None if self._by_draw is None else np.asarray(self._by_draw[positions])
+        return Table(nats, np.ones_like(nats, dtype=bool), by_draw)
 
 
 class Drawn:

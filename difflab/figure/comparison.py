@@ -33,7 +33,7 @@ def forest(entries: Sequence[Entry], path: Path) -> Path | None:
     shown, best = pairs[:ROWS], pairs[0][1].second
     with canvas(path, 8.0, 1.7 + 0.32 * len(shown)) as figure:
         axes = figure.subplots()
-        many = ", over all runs together (Holm)" if len(pairs) > 1 else ""
+        many = ", over all pairs of runs together (Holm)" if len(pairs) > 1 else ""
         facts = f"95% intervals, paired; filled: significant{many}{_left_out(shown, pairs)}"
         _heading(figure, f"Difference to {_brief(best.name)}", facts)
         for row, (entry, pair) in enumerate(shown):

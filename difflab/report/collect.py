@@ -16,7 +16,7 @@ import yaml
 from .. import tables
 from ..bound.ledger import Ledger
 from ..compare.paired import Differences
-from ..compare.student import ALPHA, holm
+from ..compare.student import ALPHA, against_the_best
 from ..errors import ConfigError
 from ..gaussian import BITS, NATS
 from . import curves, insight
@@ -61,7 +61,7 @@ def collect(directories: list[Path], names: Mapping[Path, str]) -> dict[str, Any
         for run, own in found:
             run["difference"] = _difference(run, own, best, totals, key)
     paired = [run["difference"] for run, _ in found if "p" in (run["difference"] or {})]
-    for difference, p in zip(paired, holm([difference["p"] for difference in paired])):
+    for difference, p in zip(paired, against_the_best([difference["p"] for difference in paired])):
         difference["significant"] = p < ALPHA
     unit = BITS if key == BITS.key else NATS
     return {"unit": {"key": key, "label": unit.label}, "runs": [run for run, _ in found]}
@@ -171,7 +171,7 @@ def _difference(
     if run is best or run["result"] is None or best["result"] is None:
         return None
     for name, why in (
-        ("split_sha256", "measured on other data"), ("clip_x0", "measured with another clip_x0"), ("bound_seed", "measured on other noise"),
+        ("split_sha256", "measured on other data"), ("decoder", "another decoder"), ("clip_x0", "measured with another clip_x0"), ("bound_seed", "measured on other noise"),
     ):  # fmt: skip
         if run["result"].get(name) != best["result"].get(name):
             return {"why": why}

@@ -92,7 +92,7 @@ function bar() {
 }
 
 headline();
-if (many) section("ranking", "Ranking", "Differences are paired: same examples, same noise. In brackets the 95% interval; * where a difference is significant at 5% over all runs (Holm).", ranking);
+if (many) section("ranking", "Ranking", "Differences are paired: same examples, same noise. In brackets the 95% interval; * where a difference is significant at 5% over all pairs of runs together (Holm).", ranking);
 section("per-t", "Term by term", "What each step of the chain costs, with its standard error and its two exact parts. Hover, touch or use the arrow keys to read values.", perT);
 section("cumulative", "The bound as it adds up", "From the data (L₀ at t = 1) to noise; the band is the standard error of the sum.", cumulative);
 section("density", "Per unit of log SNR", "The axis on which two schedules can be compared: the area under a curve is its transitions' share of the bound.", density);

@@ -31,7 +31,9 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     def evaluate(directory: Path, bound: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]]:
         return _evaluate(directory, bound, config, run_dir)
 
-    sources = measured_alike([(d, names[d]) for d in found], config["bound"], evaluate, _say)
+    sources = measured_alike(
+        [(d, names[d]) for d in found], config["bound"], evaluate, _say, typed="bound" in config.get("typed", ())
+    )
     print(_written(sources, run_dir, {}), flush=True)
     return {"comparison": str(run_dir / "comparison.md")}
 
@@ -103,7 +105,7 @@ def evaluation(directory: Path, bound: Mapping[str, Any], config: Mapping[str, A
         "device": config["device"], "plugins": config["plugins"],
     }  # fmt: skip
     own["chains"] = {**own["chains"], "verify": []}  # a comparison has no use for those
-    extra = {key: own.pop(key, None) for key in ("sweep", "choices")}
+    extra = {key: own.pop(key, None) for key in ("sweep", "choices", "typed")}
     choices = {group: option for group, option in saved.choices.items() if group in own}
     return (
         check(own, schema, tuple(config["plugins"]))

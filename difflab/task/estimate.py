@@ -8,6 +8,7 @@ import torch
 
 from ..assemble import Laboratory
 from ..bound.base import Design
+from ..bound.verify import affordable
 from ..console import config_tree, duration
 from ..train.trainer import Trainer, memory_gb
 
@@ -41,23 +42,37 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     )
 
 
+def forecast_evaluation(lab: Laboratory) -> str:
+    """The same for task=evaluate, at most: what an earlier evaluation left is not done again."""
+    nfe, size = _final_nfe(lab), min(lab.bound.batch_size, 128)
+    seconds = nfe * _forward_seconds(lab, size)
+    return (
+        f"{config_tree(dict(lab.config))}\n"
+        f"at most about {duration(seconds)}: {nfe:,} network evaluations on {lab.device}, {memory_gb(lab.device):.1f} GB"
+    )
+
+
 def _seconds(lab: Laboratory, size: int) -> tuple[float, float]:
-    """Seconds for each example of (one evaluation, one training evaluation): second of two tries."""
+    """Seconds for each example of (one evaluation, one training evaluation)."""
+    times = _forward_seconds(lab, size), _forward_seconds(lab, size, gradient=True)
+    lab.model.zero_grad(set_to_none=True)
+    return times
+
+
+def _forward_seconds(lab: Laboratory, size: int, gradient: bool = False) -> float:
+    """Seconds for each example of one evaluation, with its gradient if asked: the second of two tries."""
     x = torch.zeros(size, *lab.data.shape, device=lab.device)
     log_snr = torch.linspace(-5, 5, size, device=lab.device)
-    times = []
-    for gradient in (False, True):
-        for _ in range(2):
-            started = time.perf_counter()
-            with torch.set_grad_enabled(gradient):
-                out = lab.model(x, log_snr, None)
-                if gradient:
-                    out.sum().backward()
-                float(out.detach().sum())  # waits for the device
-            taken = time.perf_counter() - started
-        times.append(taken / size)
-    lab.model.zero_grad(set_to_none=True)
-    return times[0], times[1]
+    taken = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.set_grad_enabled(gradient):
+            out = lab.model(x, log_snr, None)
+            if gradient:
+                out.sum().backward()
+            float(out.detach().sum())  # waits for the device
+        taken = time.perf_counter() - started
+    return taken / size
 
 
 def _nfe(design: Design, available: int, lab: Laboratory) -> int:
@@ -70,9 +85,10 @@ def _nfe(design: Design, available: int, lab: Laboratory) -> int:
 def _final_nfe(lab: Laboratory) -> int:
     """Of the measurement on the test split: the fit on training examples, the evaluation, the chains evaluated in fact."""
     chains, T = lab.config["chains"], lab.diffusion.schedule.T
-    measured = min(lab.bound.examples or len(lab.data.test), len(lab.data.test))
-    verified = min(chains["examples"], measured) * 2 * sum(K for K in chains["verify"] if 2 <= K <= T)
-    return _nfe(lab.fit, len(lab.data.train), lab) + _nfe(lab.bound, len(lab.data.test), lab) + verified
+    own = _nfe(lab.bound, len(lab.data.test), lab)
+    examples = min(chains["examples"], lab.bound.examples or len(lab.data.test), len(lab.data.test))
+    verified = 2 * examples * sum(affordable(chains["verify"], T, examples, own))
+    return _nfe(lab.fit, len(lab.data.train), lab) + own + verified
 
 
 def _sampler_nfe(lab: Laboratory, preview: bool) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -12,14 +14,15 @@ from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
-from ..console import bound_table, effort_lines, variance_lines
+from ..console import bound_table, effort_lines, variance_lines, with_error
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
 from ..train import checkpoint
 from ..train.signals import Stop
 from . import figures
-from .measure import Measurement, OnBatch, mode_name, modes
+from .estimate import forecast_evaluation
+from .measure import Measurement, OnBatch, informed, mode_name, modes
 
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
@@ -27,16 +30,19 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source)
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
-    design = config.get("choices", {}).get("bound") or config["bound"]["method"]  # the option typed, where it is known
-    path = home / "bound" / f"{stem(step)}-{design}"
+    path = home / "bound" / f"{stem(step)}-{design_name(config)}"
+    say(forecast_evaluation(lab))
     with Stop() as stop:
+        measurement = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop)
         try:
-            result = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop).run()
+            result = measurement.run()
         except SystemExit:
-            say(f"stopped; what was evaluated is kept in {path.parent}, and the same command goes on from there")
+            if measurement.store is not None:
+                say(f"stopped; what was evaluated is kept in {path.parent}, and the same command goes on from there")
             raise
     result |= {"step": step, "checkpoint": str(source)}
     write_json(path.with_name(path.name + ".json"), finite(result))
+    measurement.forget_rows()
     drawn = figures.draw_all(path, result, home / "figures" / path.name, title=home.name)
     print(table(result, lab), flush=True)
     print(f"figures {drawn['bound/figure'].parent}\nfiles   {path}*", flush=True)
@@ -50,6 +56,13 @@ def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
     return lab, *lab.at(source), source
 
 
+def design_name(config: Mapping[str, Any]) -> str:
+    """The chosen design and four digits of all its values: measurements by other designs lie beside each other."""
+    bound = {key: value for key, value in config["bound"].items() if key != "batch_size"}
+    digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+    return f"{config.get('choices', {}).get('bound') or bound['method']}-{digest[:4]}"
+
+
 def stem(step: int) -> str:
     return f"step_{step:08d}"
 
@@ -57,7 +70,8 @@ def stem(step: int) -> str:
 def validate(lab: Laboratory, diffusion: Diffusion, split: Split, on_batch: OnBatch) -> Estimate:
     """The bound with the validation design, in its own clip mode."""
     own = modes(diffusion, lab.validation)[0]
-    return evaluate_modes(diffusion, lab.examples(split), lab.validation, lab.device, {own: Extras()}, on_batch)[0]
+    design, _ = informed(lab, diffusion, lab.validation, split, on_batch)
+    return evaluate_modes(diffusion, lab.examples(split), design, lab.device, {own: Extras()}, on_batch)[0]
 
 
 def table(result: Mapping[str, Any], lab: Laboratory) -> str:
@@ -68,7 +82,7 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
     for mode in (mode_name(True), mode_name(False)):
         if mode in result:
             other = result[mode]
-            text += f"\nwith x0_hat {mode}: {other[unit.key]:.4f} ± {other[unit.key + '_se']:.4f} {unit.label}"
+            text += f"\nwith x0_hat {mode}: {with_error(other, unit)} {unit.label}"
     parts = (("pilot", "for the pilot"), ("fit", "on training examples"), ("verify", "of short chains"))
     besides = [f"{result[f'nfe_{key}']:,} {what}" for key, what in parts if result.get(f"nfe_{key}")]
     also = f"besides, network evaluations {', '.join(besides)}" if besides else None

@@ -50,6 +50,8 @@ def stage(label: str, stop: Stop, unit: str = "nfe") -> Iterator[OnBatch]:
     with Progress(label, unit=unit) as bar:
 
         def on_batch(done: int, total: int) -> None:
+            if not bar.done:  # what an earlier process left is done, and no speed of this one
+                bar.start_at(done)
             bar.update(done, total)
             stop.check()
 
@@ -74,10 +76,24 @@ def training_fit(
             return optimal.load(path), 0
     with stage("fitting the optimal variance", stop) as on_batch:
         examples = lab.examples(lab.data.train)
-        fits, nfe = optimal.fit(diffusion, examples, lab.fit, lab.device, modes(diffusion, lab.fit), on_batch)
+        design, pilot_nfe = informed(lab, diffusion, lab.fit, lab.data.train, on_batch)
+        fits, nfe = optimal.fit(diffusion, examples, design, lab.device, modes(diffusion, design), on_batch)
     optimal.save(fits, path)
     write_json(record, known)
-    return fits, nfe
+    return fits, nfe + pilot_nfe
+
+
+def informed(
+    lab: Laboratory, diffusion: Diffusion, design: Design, split: Split, on_batch: OnBatch
+) -> tuple[Design, int]:
+    """(the design after its pilot, the pilot's network evaluations). The pilot sees other examples than `split`, or the
+    weights would depend on what they weigh."""
+    if design.pilot is None:
+        return design, 0
+    others = lab.examples(lab.data.train if split is lab.data.val else lab.data.val)
+    clip = modes(diffusion, design)[0]
+    pilot = evaluate_modes(diffusion, others, design.pilot, lab.device, {clip: Extras()}, on_batch)[0]
+    return design.learned(pilot), pilot.nfe
 
 
 def identity(lab: Laboratory, diffusion: Diffusion, split: Split, design: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,18 +122,18 @@ class Measurement:
     step: int
     stop: Stop
     fits: dict[bool, Fit] = field(default_factory=dict)  # of each clip mode, once it has run
+    store: StoredRows | None = None
 
     def run(self) -> dict[str, Any]:
         """The figures of result.json."""
         self.fits, fit_nfe = training_fit(self.lab, self.diffusion, self.step, self.path.parent, self.stop)
-        estimates, store, pilot_nfe = self._evaluate()
+        estimates, pilot_nfe = self._evaluate()
         result, verify_nfe = dict[str, Any](), 0
         for number, estimate in enumerate(estimates):
             sums = add_up(estimate)
             figures = self._write(estimate, sums, own=number == 0)
             verify_nfe += figures.pop("nfe_verify")
             result |= figures if number == 0 else {mode_name(estimate.clip_x0): figures}
-        store.discard()
         own = estimates[0]
         unit = own.unit
         if own.target:
@@ -141,9 +157,14 @@ class Measurement:
             "floors": self.lab.data.floors(),
         }
 
-    def _evaluate(self) -> tuple[list[Estimate], StoredRows, int]:
-        """The evaluation, streamed to the disk: one that was interrupted is gone on with. (estimates, their rows, the
-        pilot's network evaluations)."""
+    def forget_rows(self) -> None:
+        """Once the figures are on the disk: until then an interrupted run finds its evaluations there."""
+        if self.store:
+            self.store.discard()
+
+    def _evaluate(self) -> tuple[list[Estimate], int]:
+        """The evaluation, streamed to the disk: one that was interrupted is gone on with. (estimates, the pilot's network
+        evaluations)."""
         lab, design, pilot_nfe = self.lab, self.design, 0
         fitted = {str(clip): hashlib.sha256(fit.mse_x0.tobytes()).hexdigest() for clip, fit in self.fits.items()}
         known = identity(lab, self.diffusion, self.split, lab.config["bound"]) | {"fit": fitted}
@@ -153,18 +174,13 @@ class Measurement:
         else:
             if design.pilot:
                 with stage("pilot", self.stop) as on_batch:
-                    examples = lab.examples(lab.data.val)
-                    pilot = evaluate_modes(
-                        self.diffusion, examples, design.pilot, lab.device, {design.clip_x0: Extras()}, on_batch
-                    )[0]
-                design, pilot_nfe = design.learned(pilot), pilot.nfe
+                    design, pilot_nfe = informed(lab, self.diffusion, design, self.split, on_batch)
             store.begin(design.state())
+        self.store = store
         extras = {clip: self._extras(clip) for clip in modes(self.diffusion, design)}
         with stage(f"evaluating the {self.split.name} split", self.stop) as on_batch:
-            estimates = evaluate_modes(
-                self.diffusion, lab.examples(self.split), design, lab.device, extras, on_batch, store
-            )
-        return estimates, store, pilot_nfe
+            examples = lab.examples(self.split)
+            return evaluate_modes(self.diffusion, examples, design, lab.device, extras, on_batch, store), pilot_nfe
 
     def _extras(self, clip: bool) -> Extras:
         shape = self.lab.data.shape
@@ -197,12 +213,12 @@ class Measurement:
         """The bound against the number of steps, claimed for all examples and, in the design's own clip mode, evaluated on
         the first of them; the network evaluations of that."""
         wanted, fitted = self.lab.config["chains"], self.fits[estimate.clip_x0]
-        lengths = sorted({K for K in wanted["verify"] if 2 <= K <= estimate.T})
+        count = min(wanted["examples"], estimate.examples)
+        lengths = verify.affordable(wanted["verify"], estimate.T, count, estimate.nfe)
         columns = verify.Claims(sums, fitted).table(sorted({*chain.STEPS, *lengths}))
         if not lengths or estimate.clip_x0 != self.design.clip_x0:
             return columns, 0
-        few = estimate.first(wanted["examples"])
-        examples = self.lab.examples(self.split).first(few.examples)
+        few, examples = estimate.first(count), self.lab.examples(self.split).first(count)
         extras = self._extras(estimate.clip_x0)
 
         def evaluate(times: np.ndarray) -> Sums:

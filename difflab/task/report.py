@@ -13,7 +13,9 @@ from ..report.page import render
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=report runs=[A,B,...] or runs=MULTIRUN_DIR: report.html in this job's directory."""
-    runs = list({path.resolve(): path for path in directories(config["runs"])}.values())  # a run given twice is one
+    runs = list(
+        {path.resolve(): path for path in directories(config["runs"], "report")}.values()
+    )  # a run given twice is one
     page = render(collect(runs, labels(runs)))
     path = write_atomically(run_dir / "report.html", lambda file: file.write(page))
     print(path, flush=True)

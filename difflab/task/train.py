@@ -202,6 +202,7 @@ class Session:
         self.tracker.summary(summary)
         self.tracker.artifact(checkpoint.latest(self.run_dir), f"checkpoint-{self.run_dir.name}")
         write_json(self.run_dir / "result.json", finite(result))
+        measurement.forget_rows()
         print(table(result, lab))
         print(
             f"trained {trainer.step:,} steps in {duration(trainer.seconds)}, validated in {duration(self.validate_seconds)}, evaluated {result['nfe']:,} terms of "

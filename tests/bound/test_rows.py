@@ -140,7 +140,7 @@ def test_adding_up_and_saving_take_the_same_memory_for_ten_times_the_examples(tm
         tracemalloc.start()
         build(everything)
         save_terms(everything, tmp_path / "terms.npz")
-        peaks.append(tracemalloc.get_traced_memory()[1] - 5 * 8 * n)  # but for five numbers an example
+        peaks.append(tracemalloc.get_traced_memory()[1] - 8 * 8 * n)  # but for eight numbers an example
         tracemalloc.stop()
         assert everything.rows.nbytes > 4 * peaks[-1] or n == 2_000
     assert peaks[1] < 1.3 * peaks[0]

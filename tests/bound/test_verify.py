@@ -12,7 +12,9 @@ from difflab.bound import chain
 from difflab.bound.bands import Bands
 from difflab.bound.estimator import Examples, Extras, evaluate_modes
 from difflab.bound.exhaustive import Exhaustive
+from difflab.bound.importance import Importance
 from difflab.bound.optimal import fit
+from difflab.bound.smooth import is_local
 from difflab.bound.stratified import Stratified
 from difflab.bound.sums import add_up
 from difflab.bound.verify import Claims, evaluate_chain, verified
@@ -127,3 +129,36 @@ def test_a_part_of_a_chain_is_evaluated_on_the_noise_of_the_whole():
     assert schedule.original.tolist() == [0, 1, 30, 60]
     assert math.isinf(schedule.log_snr[0])
     assert chain.even(T, 4).tolist() == cosine(T).even(4).tolist()
+
+
+def test_nothing_is_claimed_where_too_little_was_drawn():
+    """One t a picture, T = 1000: 20,000 pictures price short chains within their error, 200 price none."""
+    diffusion = diffusion_of(shrinking, cosine(1000), "v", LearnedRange(), DiscretizedGaussian(17), head=0.4)
+    fitted = fit(diffusion, pictures(40, 50_000), EVERYTHING, "cpu", (False,))[0][False]
+    extras = Extras({**FIXED, "optimal": fitted.variance()})
+    by = Importance(
+        examples=None, draws=1, times=1, exact_steps=0, uniform_mix=0.05, pilot_examples=16, pilot_times=64, target_se=None,
+        clip_x0=False, seed=3, batch_size=8192,
+    )  # fmt: skip
+    by = by.learned(evaluate_modes(diffusion, pictures(16, 60_000), by.pilot, "cpu", {False: Extras()})[0])
+    few, many = (evaluate_modes(diffusion, pictures(n), by, "cpu", {False: extras})[0] for n in (200, 20_000))
+    sparse, dense = (Claims(add_up(estimate), fitted) for estimate in (few, many))
+    assert np.isnan(sparse.table((10, 50))["bpd"]).all()
+    columns = dense.table((10, 50))
+    short = columns["steps"] < 1000
+    assert np.isfinite(columns["bpd"][short]).all()
+    for row in np.flatnonzero(short & (columns["variance"] == "optimal")):
+        times = np.array(columns["times"][row].split(), dtype=np.int64)
+        truth = evaluate_chain(diffusion, pictures(2000), times, few, extras, "cpu")
+        moments, scale = truth.totals["nats:optimal"], truth.estimate.scale
+        error = np.hypot(columns["bpd_se"][row], moments.se[0] * scale)
+        assert abs(columns["bpd"][row] - moments.mean[0] * scale) < 4 * error
+
+
+def test_an_error_is_local_where_its_window_is_narrow():
+    count = np.zeros(101, np.int64)
+    count[1:51], count[90] = 4, 40
+    local = is_local(count)
+    # 32 draws within 2 + t / 10: eight t of four draws near t = 20 (9 slots), not near t = 1; t = 90's own suffice
+    assert local[[20, 40, 90, 95]].all()
+    assert not local[[1, 3, 60, 70]].any()

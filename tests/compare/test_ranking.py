@@ -16,7 +16,7 @@ from difflab.compare.paired import Paired
 from difflab.compare.ranking import Entry, log_snr_table, rank, settle, split_size, table, term_table
 from difflab.compare.seeds import groups
 from difflab.compare.sources import Sources
-from difflab.compare.student import ALPHA, holm, quantile
+from difflab.compare.student import ALPHA, against_the_best, p_value, quantile
 from tests.compare.made_up import DESIGN, DIMS, MakeRun, chain
 
 SCALE = 1 / (DIMS * math.log(2))
@@ -33,17 +33,31 @@ def ranked(*directories: Path) -> list[Entry]:
     return rank([read_own(directory, directory.name) for directory in directories])
 
 
-def test_the_lowest_is_best_and_marks_are_holms(make_run: MakeRun) -> None:
+def test_the_lowest_is_best_and_marks_are_adjusted_for_that_choice(make_run: MakeRun) -> None:
     entries = ranked(*(make_run(f"r{i}", near(s, i)) for i, s in enumerate((0.35, -2.0, 0.0, 3.0))))
     bounds = [entry.run.bound for entry in entries]
     assert bounds == sorted(bounds) and entries[0].paired is None
     pairs = [entry.paired for entry in entries[1:] if entry.paired]
     assert all(pair.second is entries[0].run for pair in pairs)
-    assert [entry.p for entry in entries[1:]] == holm([pair.sums.p[0] for pair in pairs])
+    assert [entry.p for entry in entries[1:]] == against_the_best([pair.sums.p[0] for pair in pairs])
     assert [entry.significant for entry in entries] == [False, True, True, True]
     for entry, pair in zip(entries[1:], pairs):
         assert pair.sums.mean[0] == pytest.approx(entry.run.bound - entries[0].run.bound, rel=1e-5)
     assert rank([]) == []
+
+
+@pytest.mark.parametrize("runs", [2, 5, 20])
+def test_equal_runs_are_told_apart_in_five_of_a_hundred_comparisons(runs: int) -> None:
+    """1,000 comparisons of runs without any difference, N = 200: the lowest of them is chosen, and that is paid for."""
+    rng = np.random.default_rng(7)
+    alarms = 0
+    for _ in range(1000):
+        totals = rng.normal(size=(200, 1)) + 0.3 * rng.normal(size=(200, runs))
+        best = int(totals.mean(0).argmin())
+        differences = np.delete(totals - totals[:, [best]], best, 1)
+        t = differences.mean(0) / (differences.std(0, ddof=1) / math.sqrt(200))
+        alarms += min(against_the_best([p_value(float(x), 199) for x in t])) < ALPHA
+    assert 0.02 < alarms / 1000 < 0.065  # 0.05 and three standard errors of the count
 
 
 def test_significant_alone_is_not_significant_among_many(make_run: MakeRun) -> None:
@@ -177,7 +191,7 @@ def test_the_tables_add_up_to_the_difference(make_run: MakeRun, tmp_path: Path) 
     names = [entry.run.name for entry in entries]
     rows = tables.load(tables.save(tmp_path / "r.csv", table(entries)))
     assert rows["run"].tolist() == names and rows["difference"][0] == 0
-    assert np.isnan(rows["p_holm"][0])
+    assert np.isnan(rows["p_adjusted"][0])
     for part in ("low", "high"):
         assert (rows[f"difference_{part}"][1:] != rows["difference"][1:]).all()
     sums = rows["difference_prior_kl"] + rows["difference_transition_kl"] + rows["difference_decoder_nll"]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from difflab.compare.student import holm, p_value, quantile
+from difflab.compare.student import against_the_best, p_value, quantile
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,9 @@ def test_what_is_not_known_stays_so() -> None:
     assert math.isnan(quantile(0)) and math.isnan(quantile(math.nan)) and math.isnan(p_value(math.nan, 5))
 
 
-def test_holm() -> None:
-    assert holm([0.01, 0.04, math.nan, 0.03, 0.005]) == pytest.approx([0.03, 0.06, math.nan, 0.06, 0.02], nan_ok=True)
-    assert holm([]) == [] and holm([0.8, 0.9]) == [1.0, 1.0]
+def test_p_values_are_adjusted_for_all_pairs_of_runs() -> None:
+    """Four differences that are known belong to five runs, ten pairs: Holm's factors are 10, 9, 8, 7."""
+    adjusted = against_the_best([0.01, 0.04, math.nan, 0.011, 0.005])
+    assert adjusted == pytest.approx([0.09, 0.28, math.nan, 0.09, 0.05], nan_ok=True)
+    assert against_the_best([]) == [] and against_the_best([0.8, 0.9]) == [1.0, 1.0]
+    assert against_the_best([0.04]) == [0.04]  # two runs are one pair

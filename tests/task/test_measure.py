@@ -21,7 +21,7 @@ from tests.test_combinations import config_of
 
 TINY = [
     "model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16", "schedule.T=30", "trainer.steps=4",
-    "trainer.batch_size=16", "trainer.log_every=2", "trainer.val_every=4", "bound.examples=40", "bound.times=4", "bound.exact_steps=3",
+    "trainer.batch_size=16", "trainer.log_every=2", "trainer.val_every=4", "bound.examples=40", "bound.times=8", "bound.exact_steps=3",
     "validation.examples=6", "preview.steps=2", "preview.count=4", "sampler.steps=optimal:5", "sampler.count=4", "tracker=none",
     "fit.examples=20", "chains.verify=[4,10]", "chains.examples=10",
 ]  # fmt: skip
@@ -187,4 +187,69 @@ def test_continuous_data_have_variances_and_chains_but_no_bands(tmp_path: Path) 
     assert best == result["nats_per_dim_optimal_variance"]
     assert not (tmp_path / "bound" / "step_00000004-bands.csv").exists()
     chains = tables.load(tmp_path / "bound" / "step_00000004-chains.csv")
-    assert np.isfinite(chains["nats_per_dim"][chains["variance"] != "own"].astype(float)).all()
+    claimed = np.isfinite(chains["nats_per_dim"].astype(float))
+    assert claimed[(chains["variance"] != "own") & (chains["steps"] == 30)].all()
+    assert not claimed[chains["variance"] == "own"].any()
+
+
+def test_rows_are_kept_until_the_result_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped while it samples, a run that goes on evaluates no term again."""
+    draw = train.draw
+
+    def stopped(lab, diffusion, sampler, chain, on_step=None):
+        if on_step is not None:
+            raise SystemExit(143)
+        return draw(lab, diffusion, sampler, chain)
+
+    monkeypatch.setattr(train, "draw", stopped)
+    with pytest.raises(SystemExit):
+        train.run(config_of(TINY), tmp_path)
+    assert len(list((tmp_path / "bound").glob(".*.rows"))) == 1
+    monkeypatch.setattr(train, "draw", draw)
+    rows = []
+    forward = UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda self, x, *rest: rows.append(len(x)) or forward(self, x, *rest))
+    result = train.run(config_of([*TINY, "resume=auto"]), tmp_path)
+    chains, samples, forecast = result["nfe_verify"], 4 * 5, 4 * 16
+    assert sum(rows) == chains + samples + forecast
+    assert not list((tmp_path / "bound").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("chains.examples=0", "chains.examples=0"), ("chains.verify=[1,10]", "chains.verify holds 1"),
+        ("sampler.steps=optimal:31", None), ("preview.steps=optimal:20", None),
+    ],
+)  # fmt: skip
+def test_chains_are_judged_before_any_work(override: str, key: str | None) -> None:
+    if key is None:
+        train.assemble(config_of([*TINY, override]))  # longer than T means T
+    else:
+        with pytest.raises(ConfigError, match=key.replace("[", r"\[")):
+            train.assemble(config_of([*TINY, override]))
+
+
+def test_a_chain_too_long_for_its_candidates_is_refused_before_training() -> None:
+    with pytest.raises(ConfigError, match="optimal chain of 1100 steps"):
+        train.assemble(config_of([*TINY, "schedule.T=1200", "sampler.steps=optimal:1100"]))
+
+
+def test_validation_by_importance_runs_its_pilot_on_other_examples(run: Path) -> None:
+    lab = train.assemble(
+        config_of([*TINY, "bound@validation=importance", "validation.pilot_examples=3", "validation.pilot_times=8"])
+    )
+    seen = []
+    estimate = evaluate.validate(lab, lab.diffusion, lab.data.val, lambda done, total: seen.append(total))
+    assert seen[0] == 3 * 8
+    assert estimate.design.p is not None
+    assert estimate.examples == 6
+
+
+def test_measurements_by_other_designs_lie_side_by_side() -> None:
+    names = {
+        evaluate.design_name(config_of(["bound=importance", *values]))
+        for values in ([], ["bound.seed=1"], ["bound.draws=2"], ["bound.target_se=0.1"], ["bound.batch_size=7"])
+    }
+    assert len(names) == 4  # the batch size changes no row
+    assert all(name.startswith("importance-") for name in names)

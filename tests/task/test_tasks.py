@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,19 @@ def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(
     assert "no difference" in Path(same["comparison"]).read_text()
 
 
+def test_a_typed_design_measures_all_runs_again(
+    finished: tuple[Path, dict[str, Any]], copy: Path, tmp_path: Path
+) -> None:
+    for run in (finished[0], copy):
+        (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config_of(TINY)))
+    job = config_of(
+        ["task=compare", f"runs=[{finished[0]},{copy}]", "bound=exhaustive", "bound.examples=3", "device=cpu"]
+    )
+    text = Path(compare.run({**job, "typed": ["bound", "runs"]}, tmp_path)["comparison"]).read_text()
+    assert "2 runs on 3 examples" in text
+    assert text.count("measured again: ") == 2
+
+
 def test_runs_on_other_data_are_not_compared(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     for name, changes in (("0", {}), ("1", {"split_sha256": "0"})):
         shutil.copytree(finished[0], tmp_path / name)
@@ -217,9 +231,10 @@ def test_resuming_with_another_optimizer_is_refused_and_another_timestep_sampler
 
 def test_evaluating_again_leaves_the_runs_own_measurement_alone(copy: Path, tmp_path: Path) -> None:
     before = (copy / "bound" / "step_00000006.npz").read_bytes()
-    evaluate.run(config_of([*TINY, f"run={copy}", "bound.seed=5", "bound.clip_x0=true"]), tmp_path)
+    files = evaluate.run(config_of([*TINY, f"run={copy}", "bound.seed=5", "bound.clip_x0=true"]), tmp_path)["files"]
     assert (copy / "bound" / "step_00000006.npz").read_bytes() == before
-    assert (copy / "bound" / "step_00000006-stratified.json").exists()
+    assert Path(f"{files}.json").parent == copy / "bound"
+    assert Path(f"{files}.json").exists()
 
 
 def test_a_comparison_evaluates_what_is_missing_and_names_what_it_cannot(
@@ -239,7 +254,7 @@ def test_a_comparison_evaluates_what_is_missing_and_names_what_it_cannot(
     text = Path(compare.run(job, tmp_path / "out")["comparison"]).read_text()
     said = capsys.readouterr().err
     assert "it has no result, so it is evaluated with bound.method=stratified bound.examples=6 bound.draws=2" in said
-    assert "measured again: " in text and "bound/step_00000006-stratified.json stands here" in text
+    assert re.search(r"measured again: .*bound/step_00000006-stratified-\w{4}.json stands here", text)
     assert "failed: " in text and "holds no checkpoint" in text
     rows = tables.load(tmp_path / "out" / "comparison.csv")
     assert rows["difference"].tolist() == [0.0, 0.0]
