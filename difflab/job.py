@@ -61,7 +61,8 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
                 if int(os.environ.get("RANK", "0")) == 0:
                     save_record(directory, cfg, hydra_cfg)
                 config["sweep"] = directory.parent.name if hydra_cfg.mode is RunMode.MULTIRUN else None
-                config["typed"] = sorted({re.split(r"[=.@]", line.lstrip("+~"))[0] for line in overrides})
+                if config["task"]["reads"] == "runs":  # it may measure runs again: as they were, unless told how
+                    config["typed"] = sorted({re.split(r"[=.@]", line.lstrip("+~"))[0] for line in overrides})
                 config["choices"] = {
                     group: str(option) for group, option in hydra_cfg.runtime.choices.items() if group in config
                 }

@@ -245,12 +245,14 @@ def _many_decades(axes: Axes, values: np.ndarray) -> None:
     """A logarithmic y axis; linear between -1 and 1 where a value is not positive (the negative log of a density)."""
     from matplotlib.ticker import FuncFormatter
 
-    if (values[np.isfinite(values)] <= 0).any():
+    values = values[np.isfinite(values)]
+    if (values <= 0).any():
         axes.set_yscale("symlog", linthresh=1.0)
     else:
         axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    named = "235" if np.nanmax(np.abs(values)) < 100 * np.nanmin(np.abs(values)) else ""
+    few = len(values) and np.abs(values).max() < 100 * np.abs(values).min()
+    named = "235" if few else ""
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in named else ""))
 
 
