@@ -166,7 +166,9 @@ class Measurement:
         """The evaluation, streamed to the disk: one that was interrupted is gone on with. (estimates, the pilot's network
         evaluations)."""
         lab, design, pilot_nfe = self.lab, self.design, 0
-        fitted = {str(clip): hashlib.sha256(fit.mse_x0.tobytes()).hexdigest() for clip, fit in self.fits.items()}
+        fitted = {
+            str(clip): [fit.first, hashlib.sha256(fit.mse_x0.tobytes()).hexdigest()] for clip, fit in self.fits.items()
+        }
         known = identity(lab, self.diffusion, self.split, lab.config["bound"]) | {"fit": fitted}
         store = StoredRows(self.path.with_name(f".{self.path.name}.rows"), known)
         if store.state is not None:

@@ -17,7 +17,7 @@ from difflab.bound.optimal import fit
 from difflab.bound.smooth import is_local
 from difflab.bound.stratified import Stratified
 from difflab.bound.sums import add_up
-from difflab.bound.verify import Claims, evaluate_chain, verified
+from difflab.bound.verify import Claims, affordable, evaluate_chain, verified
 from difflab.decoder.discretized_gaussian import DiscretizedGaussian
 from difflab.variance.fixed_beta import FixedBeta
 from difflab.variance.fixed_beta_tilde import FixedBetaTilde
@@ -162,3 +162,10 @@ def test_an_error_is_local_where_its_window_is_narrow():
     # 32 draws within 2 + t / 10: eight t of four draws near t = 20 (9 slots), not near t = 1; t = 90's own suffice
     assert local[[20, 40, 90, 95]].all()
     assert not local[[1, 3, 60, 70]].any()
+
+
+def test_chains_are_evaluated_shortest_first_within_the_budget():
+    assert affordable([50, 10, 10, 1, 2000], T=1000, examples=100, budget=12_000) == [10, 50]
+    assert affordable([50, 10], T=1000, examples=100, budget=11_999) == [10]
+    assert affordable([10], T=1000, examples=100, budget=1_999) == []
+    assert affordable([1000, 1001], T=1000, examples=1, budget=10**9) == [1000]
