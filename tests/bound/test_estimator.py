@@ -18,6 +18,7 @@ from difflab.bound.insight import optimal_variance_bound
 from difflab.bound.ledger import Ledger, build, save_terms
 from difflab.bound.noise import key, normal
 from difflab.bound.stratified import Stratified
+from difflab.bound.sums import add_up
 from difflab.decoder.discretized_gaussian import DiscretizedGaussian
 from difflab.variance.fixed_beta import FixedBeta
 from difflab.variance.learned_range import LearnedRange
@@ -306,3 +307,29 @@ def test_the_optimal_variance_bound_needs_two_examples_and_survives_sparse_times
     assert math.isnan(optimal_variance_bound(run(exhaustive(), data(1)))[0])
     sparse, full = optimal_variance_bound(run(stratified())), optimal_variance_bound(run(exhaustive()))
     assert abs(sparse[0] - full[0]) < 4.5 * math.hypot(sparse[1], full[1])
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_the_rate_and_its_error_are_those_of_the_examples_own_sums(name):
+    estimate = run(DESIGNS[name])
+    sums, cube = add_up(estimate), brute_force(estimate).mean(1) * DIMS * math.log(2)  # [examples, T], nats
+    for t in range(1, T + 1):
+        own = estimate.prior_kl + cube[:, t:].sum(1)  # L_T and the terms of u > t
+        assert sums.rate.mean[t - 1] == pytest.approx(own.mean(), rel=1e-9)
+        assert sums.rate.se[t - 1] == pytest.approx(own.std(ddof=1) / math.sqrt(30), rel=1e-7)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_sums_do_not_depend_on_the_blocks_that_are_read_together(name, monkeypatch):
+    estimate = run(DESIGNS[name])
+    whole = add_up(estimate)
+    monkeypatch.setattr("difflab.bound.estimate.CELLS", 100)  # seven examples at most
+    parts = add_up(estimate)
+    for group in ("group_count", "group_mse_x0", "group_examples", "count", "out_of_range"):
+        np.testing.assert_allclose(getattr(parts, group), getattr(whole, group), rtol=1e-12)
+    np.testing.assert_allclose(parts.group_totals["nats"], whole.group_totals["nats"], rtol=1e-12)
+    for values in ("mean", "se", "noise"):
+        np.testing.assert_allclose(
+            getattr(parts.per_t["nats"], values), getattr(whole.per_t["nats"], values), rtol=1e-9
+        )
+    np.testing.assert_allclose(parts.totals_without("nats"), whole.totals_without("nats"), rtol=1e-12)

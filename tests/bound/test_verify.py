@@ -155,6 +155,50 @@ def test_nothing_is_claimed_where_too_little_was_drawn():
         assert abs(columns["bpd"][row] - moments.mean[0] * scale) < 4 * error
 
 
+def test_an_evaluation_stands_without_a_difference_where_its_examples_claim_nothing():
+    diffusion, some = CASES["imperfect, on a grid"][0](), pictures(60)
+    fitted = fit(diffusion, pictures(80, 1000), EVERYTHING, "cpu", (False,))[0][False]
+    extras = Extras({**FIXED, "optimal": fitted.variance()})
+    drawn = Stratified(
+        examples=None, draws=1, times=1, exact_steps=0, target_se=None, clip_x0=False, seed=3, batch_size=512
+    )
+    full, sparse = (evaluate_modes(diffusion, some, by, "cpu", {False: extras})[0] for by in (EVERYTHING, drawn))
+    columns = Claims(add_up(full), fitted).table((5,))
+    verified(
+        columns, (5,), Claims(add_up(sparse), fitted),
+        lambda times: evaluate_chain(diffusion, some, times, sparse, extras, "cpu"),
+    )  # fmt: skip
+    shown = np.isfinite(columns["evaluated"])
+    assert shown.sum() == 4 + 2
+    assert np.isnan(columns["difference"]).all()
+
+
+def test_the_standard_error_of_a_difference_predicts_its_scatter():
+    """40 disjoint sets of examples, drawn terms: the scatter of evaluated - claimed against the mean of their errors."""
+    diffusion = CASES["imperfect, on a grid"][0]()
+    fitted = fit(diffusion, pictures(80, 100_000), EVERYTHING, "cpu", (False,))[0][False]
+    extras = Extras({**FIXED, "optimal": fitted.variance()})
+    by = Stratified(
+        examples=None, draws=1, times=12, exact_steps=8, target_se=None, clip_x0=False, seed=3, batch_size=4096
+    )
+    tables = []
+    for i in range(40):
+        examples = pictures(100, 100 * (i + 1))
+        estimate = evaluate_modes(diffusion, examples, by, "cpu", {False: extras})[0]
+        columns = Claims(add_up(estimate), fitted).table((10,))
+        verified(
+            columns, (10,), Claims(add_up(estimate), fitted),
+            lambda times, own=estimate, x=examples: evaluate_chain(diffusion, x, times, own, extras, "cpu"),
+        )  # fmt: skip
+        tables.append(columns)
+    known = np.isfinite(tables[0]["difference"])
+    assert known.sum() == 4
+    scatter = np.array([t["difference"][known] for t in tables]).std(0, ddof=1)
+    errors = np.sqrt((np.array([t["difference_se"][known] for t in tables]) ** 2).mean(0))
+    assert (scatter / errors).min() > 0.65
+    assert (scatter / errors).max() < 1.5
+
+
 def test_an_error_is_local_where_its_window_is_narrow():
     count = np.zeros(101, np.int64)
     count[1:51], count[90] = 4, 40
