@@ -235,12 +235,20 @@ def test_a_chain_too_long_for_its_candidates_is_refused_before_training() -> Non
         train.assemble(config_of([*TINY, "schedule.T=1200", "sampler.steps=optimal:1100"]))
 
 
-def test_validation_by_importance_runs_its_pilot_on_other_examples(run: Path) -> None:
+def test_validation_by_importance_runs_its_pilot_on_other_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = train.assemble(
         config_of([*TINY, "bound@validation=importance", "validation.pilot_examples=3", "validation.pilot_times=8"])
     )
-    seen = []
+    seen, looked_at = [], []
+    examples = type(lab).examples
+
+    def watched(self, split):
+        looked_at.append(split.name)
+        return examples(self, split)
+
+    monkeypatch.setattr(type(lab), "examples", watched)
     estimate = evaluate.validate(lab, lab.diffusion, lab.data.val, lambda done, total: seen.append(total))
+    assert looked_at == ["train", "val"]
     assert seen[0] == 3 * 8
     assert estimate.design.p is not None
     assert estimate.examples == 6
