@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from .. import gaussian
 from ..errors import ConfigError
+from ..schedule import base
 from ..tables import Columns
 from .moments import jackknife
 
@@ -44,12 +47,8 @@ VARIANCES: dict[str, LogRatio] = {
 
 
 def expm1_minus(k: np.ndarray) -> np.ndarray:
-    """exp(k) - 1 - k to full relative precision for every k: a series where the difference would cancel, |k| < 0.1."""
-    series = np.ones_like(k)
-    for n in range(12, 2, -1):
-        series = 1 + k / n * series
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(np.abs(k) < 0.1, k * k / 2 * series, np.expm1(k) - k)
+    """exp(k) - 1 - k to full relative precision for every k (gaussian.expm1_minus)."""
+    return gaussian.expm1_minus(torch.as_tensor(k)).numpy()
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,8 @@ def bound_of(
 
 
 def even(T: int, K: int) -> np.ndarray:
-    """K evenly spaced times that keep 1 and T (K = 1 keeps T): those of Schedule.even, rounding included."""
-    if not 1 <= K <= T:
-        raise ConfigError(f"a chain of {T} steps (schedule.T) has no part of {K} steps; choose a number in 1..{T}.")
-    if K == 1:
-        return np.array([T])
-    step, place = (T - 1) / (K - 1), np.arange(K)
-    # from the nearer end, as torch.linspace counts: else the rounding of a half may differ
-    spaced = np.where(place < K // 2, 1 + step * place, T - step * (K - 1 - place))
-    return np.round(spaced).astype(np.int64)
+    """K evenly spaced times that keep 1 and T (K = 1 keeps T)."""
+    return base.even(T, K).numpy()
 
 
 def candidates(T: int) -> np.ndarray:

@@ -13,6 +13,14 @@ from ..gaussian import Unit
 from .base import Design, Plan
 from .target import Target
 
+OWN = "own"  # what tables call the model's own variance, among others that its mean is scored with
+
+
+def bound_column(variance: str) -> str:
+    """The column that holds the terms under a variance."""
+    return "nats" if variance == OWN else f"nats:{variance}"
+
+
 CELLS = 1 << 20  # (example, draw, t) cells that are looked at together
 
 
@@ -93,6 +101,12 @@ class Estimate:
     def nfe(self) -> int:
         """Network evaluations it took."""
         return len(self.rows) if self.spent is None else self.spent
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """{variance: its column}, the model's own first."""
+        columns = [name for name in self.columns if name == bound_column(OWN) or name.startswith(bound_column(""))]
+        return {name.removeprefix(bound_column("")) if ":" in name else OWN: name for name in columns}
 
     @property
     def scale(self) -> float:

@@ -18,7 +18,7 @@ from ..gaussian import per_example
 from ..variance.base import Variance
 from .bands import Bands
 from .base import Design, Plan
-from .estimate import Estimate
+from .estimate import Estimate, bound_column
 from .noise import key, normal
 from .rows import Rows
 from .target import LEAST, Target
@@ -55,7 +55,7 @@ class Extras:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*(f"nats:{name}" for name in self.variances), *(self.bands.names if self.bands else ()))
+        return (*(bound_column(name) for name in self.variances), *(self.bands.names if self.bands else ()))
 
 
 def evaluate(

@@ -18,12 +18,10 @@ def variance_totals(sums: Sums) -> dict[str, dict[str, float]]:
     """{variance: the bound and its parts with standard errors}: the same mean scored with `own` and every other one."""
     unit, scale = sums.estimate.unit, sums.estimate.scale
     result: dict[str, dict[str, float]] = {}
-    for column, moments in sums.totals.items():
-        if column == "nats" or column.startswith("nats:"):
-            name = column.removeprefix("nats").removeprefix(":") or "own"
-            result[name] = {}
-            for i, part in enumerate((unit.key, *PARTS)):
-                result[name] |= in_units(moments, scale, part, i)
+    for name, column in sums.estimate.bounds.items():
+        result[name] = {}
+        for i, part in enumerate((unit.key, *PARTS)):
+            result[name] |= in_units(sums.totals[column], scale, part, i)
     return result
 
 
@@ -32,10 +30,8 @@ def variance_table(sums: Sums) -> Columns:
     estimate = sums.estimate
     columns: Columns = {"t": np.append(np.arange(1, estimate.T + 1), estimate.T), "term": terms(estimate.T)}
     prior = sums.totals["nats"].mean[1]
-    for column, moments in sums.per_t.items():
-        if column == "nats" or column.startswith("nats:"):
-            name = column.removeprefix("nats").removeprefix(":") or "own"
-            columns[name] = np.append(moments.mean[1:], prior) * estimate.scale
+    for name, column in estimate.bounds.items():
+        columns[name] = np.append(sums.per_t[column].mean[1:], prior) * estimate.scale
     return columns
 
 

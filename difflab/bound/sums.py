@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from .estimate import Estimate
 from .moments import Moments
 
-GROUPS = (
-    20  # for delete-a-group jackknife errors of what is no plain mean: an example belongs to group position % GROUPS
-)
+# for delete-a-group jackknife errors of what is no plain mean: an example belongs to group position % GROUPS
+GROUPS = 20
 
 PARTS = ("prior_kl", "transition_kl", "decoder_nll")
 
@@ -29,15 +28,15 @@ class Sums:
     """Nats per example unless said otherwise; [T + 1] arrays have slot t at t and nothing in slot 0."""
 
     estimate: Estimate
-    per_t: dict[str, Moments] = field(default_factory=dict)  # of every column in nats
-    totals: dict[str, Moments] = field(default_factory=dict)  # of the bound and PARTS, for the own and other variances
-    rate: Moments = field(default_factory=lambda: Moments(1))  # [T]: L_T + the sum of L_{u-1} over u > t, t = 1..T
-    count: np.ndarray = field(default_factory=lambda: np.zeros(1))  # rows at each t
-    out_of_range: np.ndarray = field(default_factory=lambda: np.zeros(1))  # sum over rows
-    group_count: np.ndarray = field(default_factory=lambda: np.zeros((1, 1)))  # [GROUPS, T + 1]
-    group_mse_x0: np.ndarray = field(default_factory=lambda: np.zeros((1, 1)))  # sums over rows, per dimension
-    group_totals: dict[str, np.ndarray] = field(default_factory=dict)  # [GROUPS, 4] sums over examples
-    group_examples: np.ndarray = field(default_factory=lambda: np.zeros(1))  # [GROUPS]
+    per_t: dict[str, Moments]  # of every column in nats
+    totals: dict[str, Moments]  # of the bound and PARTS, for the own and other variances
+    rate: Moments  # [T]: L_T + the sum of L_{u-1} over u > t, t = 1..T
+    count: np.ndarray  # rows at each t
+    out_of_range: np.ndarray  # sum over rows
+    group_count: np.ndarray  # [GROUPS, T + 1]
+    group_mse_x0: np.ndarray  # sums over rows, per dimension
+    group_totals: dict[str, np.ndarray]  # [GROUPS, 4] sums over examples
+    group_examples: np.ndarray  # [GROUPS]
 
     @property
     def mse_x0(self) -> np.ndarray:
@@ -62,7 +61,7 @@ def add_up(estimate: Estimate) -> Sums:
     """Read the rows once, a block of examples at a time."""
     T = estimate.T
     nats = [name for name in estimate.columns if name not in ("mse_x0", "out_of_range")]
-    bounds = [name for name in nats if name == "nats" or name.startswith("nats:")]
+    bounds = [*estimate.bounds.values()]
     sums = Sums(
         estimate,
         per_t={name: Moments(T + 1) for name in nats},

@@ -12,7 +12,7 @@ import torch
 from ..diffusion import Diffusion
 from ..tables import Columns
 from . import chain
-from .estimate import Estimate
+from .estimate import OWN, Estimate, bound_column
 from .estimator import Examples, Extras, evaluate_modes
 from .exhaustive import Exhaustive
 from .moments import jackknife
@@ -46,11 +46,11 @@ class Claims:
         return chain.Replicates(
             mse_x0=mse_of_x0(values, counts, self.sums.estimate.log_snr),
             prior_kl=self.sums.totals_without("nats")[:, PRIOR],
-            decoder_nll={v: self.sums.totals_without(column(v))[:, DECODER] for v in chain.VARIANCES},
+            decoder_nll={v: self.sums.totals_without(bound_column(v))[:, DECODER] for v in chain.VARIANCES},
         )
 
     def decoder_nll(self, variance: str) -> float:
-        return float(self.sums.totals[column(variance)].mean[DECODER])
+        return float(self.sums.totals[bound_column(variance)].mean[DECODER])
 
     def table(self, steps: Sequence[int]) -> Columns:
         """The bound of K-step chains for every variance (chain.table); NaN where too little was drawn to claim one."""
@@ -83,11 +83,6 @@ class Claims:
         return float(value), others
 
 
-def column(variance: str) -> str:
-    """The estimate's column of a variance's terms."""
-    return "nats" if variance == "own" else f"nats:{variance}"
-
-
 def evaluate_chain(
     diffusion: Diffusion,
     examples: Examples,
@@ -116,25 +111,25 @@ def fill(columns: Columns, row: int, claims: Claims, evaluated: Sums) -> None:
     drawn too sparsely to claim anything.
     """
     variance, times = str(columns["variance"][row]), _times(columns, row)
-    moments, scale = evaluated.totals[column(variance)], evaluated.estimate.scale
+    moments, scale = evaluated.totals[bound_column(variance)], evaluated.estimate.scale
     columns["evaluated"][row] = moments.mean[0] * scale
     columns["evaluated_se"][row] = moments.se[0] * scale
     if not claims.knows(times):
         return
     claim, claims_without = claims.bound(times, variance)
-    differences = evaluated.totals_without(column(variance))[:, 0] - claims_without
+    differences = evaluated.totals_without(bound_column(variance))[:, 0] - claims_without
     columns["difference"][row] = (moments.mean[0] - claim) * scale
     columns["difference_se"][row] = jackknife(differences) * scale
 
 
 def add_own(columns: Columns, row: int, evaluated: Sums) -> None:
     """Append a row for the model's own variance, which no ledger can price on a jump: evaluated, nothing claimed."""
-    moments, scale = evaluated.totals["nats"], evaluated.estimate.scale
+    moments, scale = evaluated.totals[bound_column(OWN)], evaluated.estimate.scale
     own = {name: values[row : row + 1].copy() for name, values in columns.items()}
     for values in own.values():
         if values.dtype.kind == "f":
             values[0] = np.nan
-    own["variance"] = np.array(["own"])
+    own["variance"] = np.array([OWN])
     own["evaluated"][0], own["evaluated_se"][0] = moments.mean[0] * scale, moments.se[0] * scale
     for name, values in own.items():
         columns[name] = np.concatenate([columns[name], values])

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bound.moments import Moments
 from ..errors import ConfigError
+from ..figure.pooling import log_edges
 from .measurement import Measurement
 from .student import ALPHA, p_value, quantile
 from .terms import CELLS, Table, Terms
@@ -140,7 +141,7 @@ class _Steps:
     """Adds up what PerStep holds."""
 
     def __init__(self, T: int) -> None:
-        self.edges = pool_edges(T)
+        self.edges = log_edges(T, POOLS)
         self.terms, self.cumulative, self.pools = Moments(T + 1), Moments(T), Moments(len(self.edges) - 1)
         self.evaluated, self.both, self.either = np.zeros(T + 1, np.int64), 0, 0
 
@@ -194,13 +195,6 @@ def up_to(log_snr: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray
     with np.errstate(invalid="ignore"):
         share = np.where(np.isfinite(after) & (grid < before), (before - grid) / (before - after), 0.0)
     return reached, share
-
-
-def pool_edges(T: int) -> np.ndarray:
-    """Pools of t = 1..T of nearly equal width in log t, at most about POOLS; L_0 alone."""
-    return np.unique(np.concatenate([[1, min(2, T + 1)], np.geomspace(min(2, T + 1), T + 1, POOLS).round()])).astype(
-        int
-    )
 
 
 def _at(nats: np.ndarray, running: np.ndarray, reached: np.ndarray, share: np.ndarray) -> np.ndarray:

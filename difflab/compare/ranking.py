@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bound import ledger
 from ..bound.sums import PARTS
 from ..tables import Columns
 from .measurement import Measurement
@@ -143,7 +144,7 @@ def term_table(entries: Sequence[Entry]) -> Columns:
         rows = {
             "run": np.full(T + 1, entry.run.name),
             "t": np.append(np.arange(1, T + 1), T),
-            "term": np.array(["decoder_nll"] + ["transition_kl"] * (T - 1) + ["prior_kl"]),
+            "term": ledger.terms(T),
             "log_snr": np.append(pair.first.log_snr[1:], pair.first.log_snr[-1]),
             "log_snr_best": np.append(pair.second.log_snr[1:], pair.second.log_snr[-1]),
             "difference": steps.terms.mean[order],

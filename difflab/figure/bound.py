@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .canvas import DECODER, MEAN, PRIOR, TOTAL, VARIANCE, canvas, head
-from .pooling import ENOUGH, Pooled, term, transitions
+from .pooling import ENOUGH, Pooled, log_edges, term, transitions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -184,11 +184,7 @@ def heatmap(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "", unit
         int(row["step"]): np.asarray(row["values"][:-1], dtype=float) for row in rows if len(row["values"]) == length
     }
     steps, T = np.array(sorted(kept)), length - 1
-    edges = (
-        np.unique(np.concatenate([[1, 2], np.geomspace(2, T + 1, 72).round()])).astype(int)
-        if T > 1
-        else np.array([1, 2])
-    )
+    edges = log_edges(T)
     means = np.array([[kept[step][a - 1 : b - 1].mean() for step in steps] for a, b in pairwise(edges)])
     shown = np.ma.masked_where(~(means > 0), means)  # the log of a density may be negative at t = 1
     high = float(shown.max()) if shown.count() else 1.0

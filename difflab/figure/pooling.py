@@ -85,6 +85,13 @@ def term(ledger: Ledger, name: str) -> tuple[float, float]:
     return float(ledger.columns[key][rows].sum()), float(ledger.columns[f"{key}_se"][rows[0]])
 
 
+def log_edges(T: int, bins: int = 72) -> np.ndarray:
+    """Edges of bins of t = 1..T, of equal width on a logarithmic axis; t = 1 (the decoder) alone. int64, from 1 to T + 1."""
+    if T < 2:
+        return np.array([1, 2])
+    return np.unique(np.concatenate([[1, 2], np.geomspace(2, T + 1, bins).round()])).astype(int)
+
+
 def _pools(count: np.ndarray, width: int) -> list[tuple[int, int]]:
     """Consecutive ranges of at least `width` rows and ENOUGH draws; what is left at the end joins the last range."""
     pools, start, draws = [], 0, 0

@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import tables
 from ..bound.ledger import Ledger
-from ..figure.pooling import term, transitions
+from ..figure.pooling import log_edges, term, transitions
 from ..gaussian import BITS, NATS
-from .numbers import short, spread, t_edges
+from .numbers import short, spread
 from .reader import Reader
 
 VALIDATIONS = 60  # columns of the map over training
@@ -75,7 +75,7 @@ def heat(reader: Reader) -> dict[str, Any] | None:
         if found is None:
             continue
         if not len(edges):
-            edges = t_edges(int(found[0].max()))
+            edges = log_edges(int(found[0].max()))
         steps.append(int(path.stem.rpartition("_")[2]))
         values.append(short(_binned(found[0], found[1], edges)))
         train = reader.read(f"bound/{path.name.replace('val_', 'train_', 1)}", _terms)

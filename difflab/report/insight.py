@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..bound.rate import table4
+from ..figure.pooling import log_edges
 from ..tables import Columns
-from .numbers import short, spread, t_edges
+from .numbers import short, spread
 
 BANDS = 8
 TIMES = 80  # characters of a chain's levels
@@ -24,7 +25,7 @@ def variances(table: Columns, unit: str) -> dict[str, Any]:
     body = table["term"] != "prior_kl"
     order = np.argsort(table["t"][body], kind="stable")
     t = table["t"][body][order]
-    knots = t_edges(int(t.max()), 160)[1:] - 1
+    knots = log_edges(int(t.max()), 160)[1:] - 1
     upto = np.searchsorted(t, knots, side="right")
 
     def running(name: str) -> list[float | None]:
@@ -77,7 +78,7 @@ def rate_distortion(table: Columns, unit: str) -> dict[str, Any]:
 def bands(table: Columns, unit: str) -> dict[str, Any]:
     """Mean error of each bin of t (mean of a step) in each frequency band, and each band's sum over t."""
     t = table["t"]
-    edges = t_edges(int(t.max()))
+    edges = log_edges(int(t.max()))
     values = np.stack([table[f"band_{k}"].astype(float) for k in range(BANDS)], axis=1)
     error = np.stack([np.array(_optional(table, f"band_{k}_se"), dtype=float) for k in range(BANDS)], axis=1)
     cells, errors, kept = [], [], [int(edges[0])]

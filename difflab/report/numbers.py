@@ -28,10 +28,3 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     if len(items) <= most:
         return list(items)
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))]
-
-
-def t_edges(T: int, bins: int = 72) -> np.ndarray:
-    """Edges of bins of t = 1..T, of equal width on a logarithmic axis; t = 1 (the decoder) alone. int64, from 1 to T + 1."""
-    if T < 2:
-        return np.array([1, 2])
-    return np.unique(np.concatenate([[1, 2], np.geomspace(2, T + 1, bins).round()])).astype(int)

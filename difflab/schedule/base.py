@@ -152,12 +152,15 @@ class Schedule:
         return Schedule(*(torch.cat([table[:1], table[times]]) for table in tables), first_log_var=first)
 
     def even(self, steps: int) -> Tensor:
-        """`steps` evenly spaced times that keep both ends (1 and T); a single step keeps T."""
-        if not 1 <= steps <= self.T:
-            raise ConfigError(
-                f"a chain of {self.T} steps (schedule.T) has no part of {steps} steps; choose a number in 1..{self.T}."
-            )
-        return torch.linspace(1 if steps > 1 else self.T, self.T, steps, dtype=torch.float64).round().long()
+        """`steps` evenly spaced times of this chain."""
+        return even(self.T, steps)
+
+
+def even(T: int, steps: int) -> Tensor:
+    """`steps` evenly spaced times that keep both ends (1 and T), int64; a single step keeps T. ConfigError if too many."""
+    if not 1 <= steps <= T:
+        raise ConfigError(f"a chain of {T} steps (schedule.T) has no part of {steps} steps; choose a number in 1..{T}.")
+    return torch.linspace(1 if steps > 1 else T, T, steps, dtype=torch.float64).round().long()
 
 
 def log_snr_from_betas(betas: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from difflab.bound.stratified import Stratified
 from difflab.compare import paired as paired_module
 from difflab.compare import terms as terms_module
 from difflab.compare.measurement import Measurement, read_own
-from difflab.compare.paired import Paired, common_grid, differ, needed, pool_edges, up_to
+from difflab.compare.paired import POOLS, Paired, common_grid, differ, needed, up_to
 from difflab.compare.student import quantile
 from difflab.compare.terms import Drawn, Table, terms
 from difflab.errors import ConfigError
+from difflab.figure.pooling import log_edges
 from tests.compare.made_up import DIMS, MakeRun, chain, in_memory, rows_of
 
 SCALE = 1 / (DIMS * math.log(2))
@@ -207,7 +208,7 @@ def test_nothing_is_left_of_the_unpacked_terms(
 
 @pytest.mark.parametrize("T", [1, 2, 3, 7, 100, 4000])
 def test_pools_hold_every_t_once(T: int) -> None:
-    edges = pool_edges(T)
+    edges = log_edges(T, POOLS)
     assert edges[0] == 1 and edges[-1] == T + 1 and (np.diff(edges) > 0).all() and len(edges) <= 62
     assert T == 1 or edges[1] == 2  # L_0 alone
 

@@ -15,9 +15,10 @@ import pytest
 from difflab.cli import main
 from difflab.errors import ConfigError
 from difflab.figure.canvas import DECODER, MEAN, PRIOR, TOTAL, VARIANCE
+from difflab.figure.pooling import log_edges
 from difflab.report import curves
 from difflab.report.collect import PICTURE_BYTES, collect
-from difflab.report.numbers import short, spread, t_edges
+from difflab.report.numbers import short, spread
 from difflab.report.page import HERE, embedded, render
 from difflab.task import report as task
 from tests.report.conftest import RECORDED, STEM, page, worse
@@ -201,7 +202,7 @@ def test_numbers_are_short_and_few() -> None:
     assert spread(range(1000), 5) == [0, 250, 500, 749, 999]
     assert spread([1, 2], 5) == [1, 2]
     for T in (1, 2, 3, 10, 1000, 4000):
-        edges = t_edges(T)
+        edges = log_edges(T)
         assert edges[0] == 1
         assert edges[-1] == T + 1
         assert (np.diff(edges) > 0).all()
