@@ -28,6 +28,7 @@ from .config.compose import VERSION, Composer, composer, quoted, translated
 from .config.directory import Prepared, default_directory, has_checkpoints, prepare
 from .config.inherit import check_same, check_untouched, find_run, inherited, load_run, needs_run
 from .config.schema import conf_directory, load_schema
+from .config.show import show
 from .errors import ConfigError, NotDefined
 from .job import FAILED, NOT_DEFINED, checked, job, outcome, sentence
 
@@ -76,7 +77,11 @@ def _main(argv: list[str], debugging: bool) -> int:
     with composer(conf_directory(), load_schema()) as composing:
         overrides = with_config_dir(composing.renamed(args.overrides), args.config_dir, composing)
         plan = _plan(args, overrides, composing)
-    if args.help or args.cfg or args.info:
+        if args.help or (args.cfg and not args.info):  # both: Hydra's to refuse
+            with _logging_kept():
+                show(args, plan.overrides, composing)
+            return 0
+    if args.info:
         _hydra([*flags(args), *plan.overrides], job((), debugging, []))
         return 0
     prepared = prepare(plan.directory, plan.key)
@@ -123,7 +128,7 @@ def _settle(
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     HydraConfig.instance().set_config(cfg)  # for ${hydra:...} in a directory's name
     task = str(OmegaConf.select(cfg, "task.name"))
-    with translated(load_schema(), overrides):
+    with translated(load_schema, overrides):
         computed = OmegaConf.is_missing(OmegaConf.select(cfg, key.rpartition(".")[0]), "dir")
         given = None if computed else str(OmegaConf.select(cfg, key))
     if given == "":
@@ -228,7 +233,7 @@ def _hydra(command: list[str], task: Any) -> None:
     sys.argv = [argv[0], *command]
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with translated(load_schema(), command), _logging_kept():
+        with translated(load_schema, command), _logging_kept():
             hydra.main(config_path=str(conf_directory()), config_name="config", **VERSION)(task)()
     finally:
         sys.argv = argv

@@ -35,8 +35,7 @@ def parse(argv: list[str]) -> Namespace:
 
 def flags(args: Namespace) -> list[str]:
     """The flags of a command that only shows something, to be handed on to Hydra."""
-    result = ["--help"] if args.help else []
-    result += ["--cfg", args.cfg] if args.cfg else []
+    result = ["--cfg", args.cfg] if args.cfg else []
     result += ["--package", args.package] if args.package else []
     result += ["--info", args.info] if args.info else []
     return result + (["--resolve"] if args.resolve else [])
