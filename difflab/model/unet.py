@@ -17,7 +17,8 @@ class UNet(Model):
     """Residual blocks on a pyramid of resolutions, each level joined to its mirror image on the way up.
 
     Sizes that the pyramid does not divide are padded inside and cropped at the end. `skips`: "blocks" hands over the
-    output of every block, "all" also that of the first layer and of every Down (DDPM: one more block per level up).
+    output of every block, "all" also that of the first layer and of every Down (DDPM: one more block per level up);
+    "sum" adds what "blocks" joins: narrower maps on the way up, where the largest part of the time went.
     `attention` counts levels from 0, the finest; the middle always attends.
     """
 
@@ -46,7 +47,7 @@ class UNet(Model):
         check_pictures("unet", shape)
         check_count("blocks", blocks)
         check_fraction("dropout", dropout)
-        check_choice("skips", skips, ("all", "blocks"))
+        check_choice("skips", skips, ("all", "blocks", "sum"))
         check_choice("resample", resample, ("conv", "pool"))
         check_choice("conditioning", conditioning, ("add", "film"))
         widths = _widths(channels, channel_mult, groups, attention_head_dim)
@@ -62,7 +63,7 @@ class UNet(Model):
             return Stage(inputs, width, block, count, attends, attention_head_dim, gradient_checkpointing)
 
         # `kept` is the stack of skip widths: filled on the way down in the order in which forward() fills its own
-        every, learned, now = skips == "all", resample == "conv", widths[0]
+        every, added, learned, now = skips == "all", skips == "sum", resample == "conv", widths[0]
         kept = [now] if every else []
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for index, width in enumerate(widths):
@@ -73,14 +74,17 @@ class UNet(Model):
                 self.down.append(stage(now, width, index in attention))
                 now = width
                 kept.append(now)
-        self.skips_resampled = every
+        self.skips_resampled, self.skips_added = every, added
         self.middle = stage(now, now, True, count=2)
         for index, width in reversed(list(enumerate(widths))):
             for _ in range(blocks + every):
-                self.up.append(stage(now + kept.pop(), width, index in attention))
+                handed = kept.pop()
+                self.up.append(stage(handed if added else now + handed, width, index in attention))
                 now = width
             if index:
-                self.up.append(Up(now, learned))
+                below = widths[index - 1] if added else now
+                self.up.append(Up(now, below, learned))
+                now = below
         self.norm = Norm(groups, now)
         self.out = zero(nn.Conv2d(now, self.outputs, 3, padding=1))
         self.to(memory_format=torch.channels_last)  # the fastest layout; feature maps follow the weights
@@ -97,10 +101,14 @@ class UNet(Model):
                 kept.append(x)
         x = self.middle(x, embedding)
         for part in self.up:
-            x = part(torch.cat([x, kept.pop()], dim=1) if isinstance(part, Stage) else x, embedding)
+            x = part(self._joined(x, kept.pop()) if isinstance(part, Stage) else x, embedding)
         with float32(x):
             raw = self.out(silu(self.norm(x.float())))
         return crop(raw, x_t)
+
+    def _joined(self, x: Tensor, kept: Tensor) -> Tensor:
+        """A map of the way up with its mirror image of the way down."""
+        return x + kept if self.skips_added else torch.cat([x, kept], dim=1)
 
 
 def _widths(channels: int, channel_mult: Sequence[int], groups: int, head_dim: int | None) -> list[int]:
