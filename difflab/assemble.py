@@ -20,6 +20,7 @@ from .diffusion import Diffusion
 from .errors import ConfigError
 from .objective.base import Objective
 from .optimizer.base import Optimizer
+from .precision import in_precision, resolve
 from .sampler.base import Sampler
 from .timestep.base import Timestep
 from .train import checkpoint
@@ -41,6 +42,7 @@ class Laboratory:
     bound: Design
     validation: Design
     fit: Design
+    precision: Mapping[str, str]  # {evaluate, sample}: fp32 or bf16
 
     @property
     def model(self) -> Module:
@@ -50,6 +52,10 @@ class Laboratory:
     def examples(self, split: Split) -> Examples:
         """A split for the evaluators, which turn it into the model's units batch by batch."""
         return Examples(split.x, split.index, self.data.to_unit)
+
+    def computing(self, diffusion: Diffusion, use: str) -> Diffusion:
+        """The diffusion, its network in the precision of a `use`: evaluate or sample."""
+        return replace(diffusion, model=in_precision(diffusion.model, self.precision[use], self.device))
 
     def at(self, path: Path) -> tuple[Diffusion, int]:
         """(the diffusion with a checkpoint's EMA weights, its step). `path`: a run directory or a checkpoint in it."""
@@ -79,6 +85,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "bound": build("bound", config["bound"]),
         "validation": build("bound", config["validation"]),
         "fit": build("bound", config["fit"]),
+        "precision": {use: resolve(f"precision.{use}", name, device) for use, name in config["precision"].items()},
     }
     check_chains(config["chains"])
     for sampler in (parts["sampler"], parts["preview"]):

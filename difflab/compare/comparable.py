@@ -29,6 +29,10 @@ SENTENCES = {
         "they were measured on other examples, the held-out data differs ({a} and {b})",
         "compare runs of one data set with the same data.limit and files",
     ),
+    "precision": (
+        "their networks were evaluated in {a} and in {b}, which moves a bound by more than a paired difference may hide",
+        "measure both alike with task=evaluate precision.evaluate=fp32",
+    ),
     "clip_x0": (
         "bound.clip_x0={a} and bound.clip_x0={b} are two models with two bounds",
         "task=compare runs=[...] measures them alike",
@@ -46,6 +50,7 @@ def facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
         "levels": result.get("levels"),
         "split": result.get("split"),
         "split_sha256": result.get("split_sha256"),
+        "precision": result.get("precision"),
         "clip_x0": result.get("clip_x0"),
     }
     return {key: value for key, value in known.items() if value is not None}

@@ -10,6 +10,7 @@ from ..assemble import Laboratory
 from ..bound.base import Design
 from ..bound.verify import affordable
 from ..console import config_tree, duration
+from ..diffusion import Network
 from ..train.trainer import Trainer, memory_gb
 
 
@@ -20,7 +21,7 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     but its weights, and every training step seeds its own randomness.
     """
     settings = trainer.settings
-    forward, backward = _seconds(lab, settings.batch_size // settings.accumulate or 1)
+    forward, backward = _seconds(lab, trainer, settings.batch_size // settings.accumulate)
     size = settings.batch_size
     steps = max(settings.steps - trainer.step, 0)
     if settings.max_minutes:
@@ -38,28 +39,29 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"about {duration(seconds)}: {sum(nfe.values()):,} network evaluations ({parts}) of {parameters:,} parameters "
-        f"on {lab.device}, {memory_gb(lab.device):.1f} GB; validation takes {share:.0%} of the time of training"
+        f"on {lab.device} ({trainer.compute}), {memory_gb(lab.device):.1f} GB; validation takes {share:.0%} of the time of training"
     )
 
 
 def forecast_evaluation(lab: Laboratory) -> str:
     """The same for task=evaluate, at most: what an earlier evaluation left is not done again."""
     nfe, size = _final_nfe(lab), min(lab.bound.batch_size, 128)
-    seconds = nfe * _forward_seconds(lab, size)
+    seconds = nfe * _forward_seconds(lab, lab.computing(lab.diffusion, "evaluate").model, size)
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"at most about {duration(seconds)}: {nfe:,} network evaluations on {lab.device}, {memory_gb(lab.device):.1f} GB"
     )
 
 
-def _seconds(lab: Laboratory, size: int) -> tuple[float, float]:
+def _seconds(lab: Laboratory, trainer: Trainer, size: int) -> tuple[float, float]:
     """Seconds for each example of (one evaluation, one training evaluation)."""
-    times = _forward_seconds(lab, size), _forward_seconds(lab, size, gradient=True)
+    evaluated, trained = lab.computing(lab.diffusion, "evaluate").model, trainer.trained.model
+    times = _forward_seconds(lab, evaluated, size), _forward_seconds(lab, trained, size, gradient=True)
     lab.model.zero_grad(set_to_none=True)
     return times
 
 
-def _forward_seconds(lab: Laboratory, size: int, gradient: bool = False) -> float:
+def _forward_seconds(lab: Laboratory, network: Network, size: int, gradient: bool = False) -> float:
     """Seconds for each example of one evaluation, with its gradient if asked: the second of two tries."""
     x = torch.zeros(size, *lab.data.shape, device=lab.device)
     log_snr = torch.linspace(-5, 5, size, device=lab.device)
@@ -67,7 +69,7 @@ def _forward_seconds(lab: Laboratory, size: int, gradient: bool = False) -> floa
     for _ in range(2):
         started = time.perf_counter()
         with torch.set_grad_enabled(gradient):
-            out = lab.model(x, log_snr, None)
+            out = network(x, log_snr, None)
             if gradient:
                 out.sum().backward()
             float(out.detach().sum())  # waits for the device

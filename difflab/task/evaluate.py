@@ -69,6 +69,7 @@ def stem(step: int) -> str:
 
 def validate(lab: Laboratory, diffusion: Diffusion, split: Split, on_batch: OnBatch) -> Estimate:
     """The bound with the validation design, in its own clip mode."""
+    diffusion = lab.computing(diffusion, "evaluate")
     own = modes(diffusion, lab.validation)[0]
     design, _ = informed(lab, diffusion, lab.validation, split, on_batch)
     return evaluate_modes(diffusion, lab.examples(split), design, lab.device, {own: Extras()}, on_batch)[0]
@@ -83,7 +84,15 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
         if mode in result:
             other = result[mode]
             text += f"\nwith x0_hat {mode}: {with_error(other, unit)} {unit.label}"
-    parts = (("pilot", "for the pilot"), ("fit", "on training examples"), ("verify", "of short chains"))
+    if (shift := result.get(f"{unit.key}_precision_shift")) is not None:
+        se = result[f"{unit.key}_precision_shift_se"]
+        text += f"\ncomputed in {result['precision']}, which moves the bound by {shift:+.5f} ± {se:.5f} {unit.label}"
+    parts = (
+        ("precision", "in fp32 beside those in bf16"),
+        ("pilot", "for the pilot"),
+        ("fit", "on training examples"),
+        ("verify", "of short chains"),
+    )
     besides = [f"{result[f'nfe_{key}']:,} {what}" for key, what in parts if result.get(f"nfe_{key}")]
     also = f"besides, network evaluations {', '.join(besides)}" if besides else None
     return "\n".join(filter(None, (text, effort_lines(result, unit), also, result.get("target"))))

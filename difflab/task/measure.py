@@ -30,11 +30,13 @@ from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
 from ..bound.optimal import Fit
 from ..bound.rows import StoredRows
+from ..bound.shift import measure_shift
 from ..bound.sums import Sums, add_up
 from ..console import Progress
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
+from ..precision import unwrapped
 from ..train.signals import Stop
 from ..variance.base import Variance
 from ..variance.fixed_beta import FixedBeta
@@ -98,14 +100,14 @@ def informed(
 
 def identity(lab: Laboratory, diffusion: Diffusion, split: Split, design: Mapping[str, Any]) -> dict[str, Any]:
     """What an evaluation's rows depend on: two of equal identity are the same rows."""
-    model: Any = getattr(diffusion.model, "module", diffusion.model)  # an average wraps its network
     weights = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(unwrapped(diffusion.model).state_dict().items()):
         weights.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     levels = hashlib.sha256(diffusion.schedule.log_snr.detach().numpy().tobytes())
     groups = ("process", "parameterization", "variance", "decoder")
     return {
         "weights": weights.hexdigest(), "split": split.sha256, "log_snr": levels.hexdigest(), "design": dict(design),
+        "precision": lab.precision["evaluate"],
         "choices": {group: dict(lab.config[group]) for group in groups},
     }  # fmt: skip
 
@@ -126,6 +128,7 @@ class Measurement:
 
     def run(self) -> dict[str, Any]:
         """The figures of result.json."""
+        plain, self.diffusion = self.diffusion, self.lab.computing(self.diffusion, "evaluate")
         self.fits, fit_nfe = training_fit(self.lab, self.diffusion, self.step, self.path.parent, self.stop)
         estimates, pilot_nfe = self._evaluate()
         result, verify_nfe = dict[str, Any](), 0
@@ -136,6 +139,8 @@ class Measurement:
             result |= figures if number == 0 else {mode_name(estimate.clip_x0): figures}
         own = estimates[0]
         unit = own.unit
+        if self.diffusion.model is not plain.model:
+            result |= self._shift(plain, own)
         if own.target:
             result["target"] = own.target.sentence(unit.label, own.nfe)
             result["target_reached"] = own.target.reached
@@ -153,9 +158,18 @@ class Measurement:
             "clip_x0": own.clip_x0,
             "bound_seed": self.design.seed,
             "bound": dict(self.lab.config["bound"]),
+            "precision": self.lab.precision["evaluate"],
             "T": own.T,
             "floors": self.lab.data.floors(),
         }
+
+    def _shift(self, plain: Diffusion, estimate: Estimate) -> dict[str, Any]:
+        """What the precision of the evaluation does to the bound."""
+        with stage("evaluating some terms again in fp32", self.stop) as on_batch:
+            examples = self.lab.examples(self.split)
+            shift = measure_shift(plain, examples, estimate, self.lab.device, on_batch)
+        name = f"{estimate.unit.key}_precision_shift"
+        return {name: shift.mean, f"{name}_se": shift.se, "nfe_precision": shift.nfe}
 
     def forget_rows(self) -> None:
         """Once the figures are on the disk: until then an interrupted run finds its evaluations there."""

@@ -31,7 +31,8 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     with Stop() as stop:
         chain = None
         if lab.sampler.optimal:
-            chain = chain_of(training_fit(lab, diffusion, step, home / "bound", stop)[0], lab.sampler)
+            measured = lab.computing(diffusion, "evaluate")
+            chain = chain_of(training_fit(lab, measured, step, home / "bound", stop)[0], lab.sampler)
             name += "-optimal"
         with stage("sampling", stop, unit="step") as on_step:
             x = draw(lab, diffusion, lab.sampler, chain, on_step)
@@ -55,7 +56,9 @@ def draw(
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """x_0 float32 [count, ...] on the CPU. `chain`: the levels of K steps, for a sampler that wants optimal ones."""
-    return sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step, chain).cpu()
+    return sampler.sample(
+        lab.computing(diffusion, "sample"), lab.data.shape, NOISE_SEED, lab.device, on_step, chain
+    ).cpu()
 
 
 def picture(lab: Laboratory, x: Tensor, path: Path) -> Path:

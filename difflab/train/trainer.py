@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.utils import clip_grad_norm_
 
-from ..diffusion import Diffusion
+from ..diffusion import Diffusion, Network
 from ..errors import ConfigError
 from ..objective.base import Objective
 from ..optimizer.base import Optimizer
+from ..precision import in_precision
 from ..timestep.base import Timestep
+from .compute import NEVER, Compute, compiled
 from .ema import ema_of
 from .meter import Meter
-
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Settings:
     batch_size: int
     accumulate: int
     precision: str
+    compile: str
     ema_decay: float
     grad_clip: float | None
     log_every: int
@@ -55,8 +56,6 @@ class Settings:
             )
         if self.val_every < 0:
             raise ConfigError(f"trainer.val_every={self.val_every} must be at least 0 (0: validate only at the end).")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"trainer.precision={self.precision} is not one of {', '.join(PRECISIONS)}.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"trainer.ema_decay={self.ema_decay} must lie in [0, 1): 0 means no averaging.")
         for name in ("max_minutes", "grad_clip"):
@@ -83,6 +82,7 @@ class Trainer:
         assert isinstance(diffusion.model, Module)
         self.model, self.diffusion, self.objective, self.timestep = diffusion.model, diffusion, objective, timestep
         self.x, self.to_unit, self.settings, self.seed, self.device = x.to(device), to_unit, settings, seed, device
+        self.compute = Compute.choose(settings.precision, settings.compile, settings.steps, device)
         self.ema = ema_of(self.model, settings.ema_decay)
         self.optimizer, self.curve = optimizer.create(self.model.parameters()), optimizer
         self.meter = Meter(diffusion.schedule.T, device)
@@ -96,6 +96,17 @@ class Trainer:
         """The diffusion with the EMA weights: what is evaluated and sampled from."""
         return replace(self.diffusion, model=self.ema)
 
+    @cached_property
+    def trained(self) -> Diffusion:
+        """The diffusion that training steps evaluate: its network computes as `compute` says."""
+        torch.set_num_threads(self.compute.threads)
+        network: Network = self.model
+        if self.compute.compile != NEVER:
+            size = self.settings.batch_size // self.settings.accumulate
+            inputs = torch.zeros(size, *self.x.shape[1:], device=self.device), torch.zeros(size, device=self.device)
+            network = compiled(self.model.train(), self.compute.compile, inputs, self.compute.precision == "bf16")
+        return replace(self.diffusion, model=in_precision(network, self.compute.precision, self.device))
+
     @property
     def progress(self) -> float:
         """Share of the budget (steps or minutes, whichever is nearer its end) behind us, 0..1."""
@@ -105,6 +116,7 @@ class Trainer:
     def run(self, on_step: Callable[[dict[str, float]], None]) -> None:
         """Train to the end of the budget. `on_step(row)` is called after every step with the row to log (empty between
         logging steps); what it does there (validate, save, stop by raising) takes no training time."""
+        assert self.trained  # compiled, if at all, before the clock runs
         self._logged_at = (self.step, self.seconds)
         while self.progress < 1:
             started = time.perf_counter()
@@ -144,8 +156,7 @@ class Trainer:
         on_device = rows.to(self.device)
         batch, (x0, eps, t, iw) = len(x0), (x0[on_device], eps[on_device], t[rows], iw[rows])
         step = self.diffusion.schedule.step(t)
-        with self._autocast():
-            prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step)
+        prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step)
         result = self.objective(prediction, x0, eps)
         weighted = iw.to(result.loss) * result.loss
         if self.step == self.nan_at_step:
@@ -153,10 +164,6 @@ class Trainer:
         (weighted.sum() / batch).backward()
         self.meter.add(t, iw, result.nats, weighted)
         return result.loss.detach()
-
-    def _autocast(self) -> Any:
-        dtype = PRECISIONS[self.settings.precision]
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
 
     def _seed_step(self) -> dict[str, torch.Generator]:
         """Generators of this step's randomness; the global one serves dropout."""
@@ -204,6 +211,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "compute": self.compute.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -214,6 +222,9 @@ class Trainer:
         self.timestep.load_state_dict(state["timestep"])
         self.meter.load_state_dict(state["meter"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        before = state.get("compute", self.compute.state())  # not in the checkpoints of 0.1.0's first days
+        self.compute = self.compute.resumed(before, self.settings.precision, self.settings.compile)
+        self.__dict__.pop("trained", None)
 
 
 def memory_gb(device: torch.device) -> float:

@@ -49,7 +49,7 @@ def trainer(dropout: float = 0.2, importance: bool = True, seed: int = 1, **chan
     schedule, decoder = cosine(T), DiscretizedGaussian(LEVELS)
     diffusion = Diffusion(Net(dropout), Gaussian(), schedule, V(), LearnedRange(), decoder)
     values: dict[str, Any] = {
-        "steps": 30, "max_minutes": None, "batch_size": 16, "accumulate": 1, "precision": "fp32", "ema_decay": 0.99,
+        "steps": 30, "max_minutes": None, "batch_size": 16, "accumulate": 1, "precision": "fp32", "compile": "never", "ema_decay": 0.99,
         "grad_clip": 1.0, "log_every": 4, "val_every": 0, "detect_anomaly": False, "profile": False,
     }  # fmt: skip
     return Trainer(
