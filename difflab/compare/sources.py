@@ -154,6 +154,9 @@ def fitting(
         try:
             result = json.loads(path.read_bytes())
             fits = result["bound"] and result["unit"] and not differs(result["bound"], wanted)
+            fits = (
+                fits and result.get("precision", "fp32") == "fp32"
+            )  # what a run is evaluated with unless told otherwise
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # another kind of file
         stem = path.with_suffix("")

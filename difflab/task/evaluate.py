@@ -59,6 +59,8 @@ def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
 def design_name(config: Mapping[str, Any]) -> str:
     """The chosen design and four digits of all its values: measurements by other designs lie beside each other."""
     bound = {key: value for key, value in config["bound"].items() if key != "batch_size"}
+    if (precision := config["precision"]["evaluate"]) != "fp32":
+        bound["precision"] = precision
     digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
     return f"{config.get('choices', {}).get('bound') or bound['method']}-{digest[:4]}"
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from difflab.bound import ledger
 from difflab.bound.estimator import evaluate
 from difflab.bound.shift import measure_shift
+from difflab.bound.sums import add_up
 from tests.bound.test_estimator import data, exhaustive, model, stratified
 
 CPU = torch.device("cpu")
@@ -35,10 +37,12 @@ def test_it_is_the_difference_of_the_two_bounds_with_its_paired_error(design):
 
 def test_it_takes_a_share_of_the_terms_and_the_first_round_of_several(monkeypatch):
     monkeypatch.setattr("difflab.bound.shift.LEAST", 60)
-    examples, design = data(), stratified(draws=2)
-    design.target_se = 1e-9  # never reached: rounds are added until that is certain
+    monkeypatch.setattr("difflab.bound.shift.SHARE", 0.0)
+    examples, design = data(400), stratified(draws=2)
+    alone = add_up(evaluate(rough(1e-2), examples, design))
+    design.target_se = 0.9 * float(ledger.build(alone).totals["bpd_se"])  # takes more draws of the same examples
     measured = evaluate(rough(1e-2), examples, design)
-    assert measured.rounds >= 1
+    assert measured.rounds > 1
     shift = measure_shift(model(), examples, measured, CPU)
     one_round = stratified(draws=2)
     few = examples.first(6)  # 60 terms of 10 an example

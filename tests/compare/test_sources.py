@@ -80,6 +80,13 @@ def test_a_clipped_mean_is_another_model_that_a_sweep_does_not_hide(make_run: Ma
     assert [m.stem.name for m in sources.measured] == ["step_00000007", "step_00000007-stratified"]
 
 
+def test_bounds_measured_in_two_precisions_are_not_compared(make_run: MakeRun) -> None:
+    runs = [make_run("a", NATS, precision="fp32"), make_run("b", NATS, precision="bf16"), make_run("c", NATS)]
+    as_they_are([(run, run.name) for run in runs[::2]])  # an older result does not say
+    with pytest.raises(ConfigError, match=r"evaluated in fp32 and in bf16.*precision\.evaluate=fp32"):
+        as_they_are([(run, run.name) for run in runs[:2]])
+
+
 def test_older_results_are_judged_by_what_they_know() -> None:
     runs = [(Path("a"), {"unit": "u", "levels": 17}), (Path("b"), {"unit": "u"}), (Path("c"), {"levels": 256})]
     check_comparable(runs[:2])

@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from difflab.build import build
-from difflab.model._blocks import attend
+from difflab.model._blocks import Norm, Up, attend
 from difflab.model.base import Model
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -64,6 +64,29 @@ def test_every_shape_of_the_pyramid_works(skips: str, resample: str, conditionin
     raw = model(*batch(model))
     assert raw.shape == (4, 4, 8, 8)
     assert raw.isfinite().all()
+
+
+@pytest.mark.parametrize("skips", ["all", "blocks", "sum"])
+def test_the_way_down_is_handed_across(skips: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing coming up from below, the finest level still knows its picture; and the sum is narrower than the join."""
+    model = tiny("unet_small", skips=skips, channel_mult=[1, 2])
+    x_t, log_snr = batch(model)
+    forward = Up.forward
+    monkeypatch.setattr(Up, "forward", lambda *inputs: 0 * forward(*inputs))
+    raw = model(x_t, log_snr)
+    assert not torch.allclose(raw[0], model(x_t.flip(0), log_snr)[0])
+    if skips == "sum":
+        assert count(model) < count(tiny("unet_small", skips="blocks", channel_mult=[1, 2]))
+
+
+@pytest.mark.parametrize("groups", [2, 8])
+def test_norms_of_bfloat16_maps_have_float32_moments(groups: int) -> None:
+    """Both ways (a group fills a vector, or not) are right to the rounding of the result, far from zero too."""
+    norm = Norm(groups, 32)
+    x = (0.1 * torch.randn(4, 32, 8, 8, generator=torch.Generator().manual_seed(0)) + 3).bfloat16()
+    exact = torch.nn.functional.group_norm(x.double(), groups)
+    assert norm(x).dtype == torch.bfloat16
+    assert (norm(x).double() - exact).abs().max() < 2**-8 * exact.abs().max()
 
 
 def is_channels_last(x: Tensor) -> bool:

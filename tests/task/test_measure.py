@@ -84,6 +84,19 @@ def test_a_fit_is_made_once_for_the_same_weights(run: Path) -> None:
     assert evaluated(run, *design)["nfe_fit"] == 20 * 30 + 20
 
 
+def test_an_evaluation_in_bf16_knows_what_that_changed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All terms are evaluated again, since they are few, so the shift is exactly what separates the two bounds."""
+    design = ["bound=stratified", "bound.examples=30", "bound.times=8", "bound.exact_steps=3"]
+    plain, fast = evaluated(run, *design), evaluated(run, *design, "precision.evaluate=bf16")
+    assert (plain["precision"], fast["precision"]) == ("fp32", "bf16")
+    assert fast["files"] != plain["files"]
+    assert "bpd_precision_shift" not in plain
+    assert 0 < abs(fast["bpd_precision_shift"]) < 0.01
+    assert fast["bpd"] - plain["bpd"] == pytest.approx(fast["bpd_precision_shift"], abs=1e-6)
+    assert fast["nfe_precision"] == 30 * 11
+    assert f"moves the bound by {fast['bpd_precision_shift']:+.5f} ± " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("design", ["importance", "importance_per_example"])
 def test_every_design_measures_a_run(run: Path, design: str) -> None:
     keys = ["bound.examples=40", "bound.pilot_examples=4", "bound.pilot_times=10"]

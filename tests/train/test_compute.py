@@ -42,6 +42,8 @@ def test_a_trainer_takes_up_what_its_checkpoint_says() -> None:
     first = trainer(precision="bf16", steps=4)
     first.run(lambda row: None)
     second = trainer(precision="auto", steps=8)
+    second.compute = Compute("fp32", NEVER, 1)
+    assert not isinstance(second.trained.model, BFloat16)
     second.load_state_dict(first.state_dict())
     assert second.compute.precision == "bf16"
     assert isinstance(second.trained.model, BFloat16)
