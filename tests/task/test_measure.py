@@ -91,6 +91,7 @@ def test_an_evaluation_in_bf16_knows_what_that_changed(run: Path, capsys: pytest
     assert (plain["precision"], fast["precision"]) == ("fp32", "bf16")
     assert fast["files"] != plain["files"]
     assert "bpd_precision_shift" not in plain
+    assert (plain["nfe_fit"], fast["nfe_fit"]) == (0, 20 * 30 + 20)  # fitted in the precision that it judges
     assert 0 < abs(fast["bpd_precision_shift"]) < 0.01
     assert fast["bpd"] - plain["bpd"] == pytest.approx(fast["bpd_precision_shift"], abs=1e-6)
     assert fast["nfe_precision"] == 30 * 11
