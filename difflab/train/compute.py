@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,8 +67,8 @@ def compiling_pays(device: torch.device) -> bool:
 def compiled(model: nn.Module, mode: str, inputs: tuple[torch.Tensor, torch.Tensor], autocast: bool) -> Network:
     """The model compiled for inputs of this shape, tried once, forward and backward; or, where that does not work (no
     compiler, an operation that is not supported), the model itself and one line that says why."""
-    keep_cache()
-    print(f"compiling the network: a minute, or seconds if {os.environ[CACHE]} holds it", file=sys.stderr, flush=True)
+    cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torch's cache on the disk")
+    print(f"compiling the network: a minute or two, or seconds if {cache} holds it", file=sys.stderr, flush=True)
     started = time.perf_counter()
     try:
         fast: Network = torch.compile(model, mode=mode, dynamic=False)
@@ -87,13 +86,3 @@ def compiled(model: nn.Module, mode: str, inputs: tuple[torch.Tensor, torch.Tens
         print(f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     model.zero_grad(set_to_none=True)
     return fast
-
-
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
-
-
-def keep_cache() -> None:
-    """Let compiled networks outlive the temporary directory that is torch's own choice."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    directory = (Path(base) if base else Path.home() / ".cache") / "difflab" / "inductor"
-    os.environ.setdefault(CACHE, str(directory))

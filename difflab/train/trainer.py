@@ -105,6 +105,8 @@ class Trainer:
             size = self.settings.batch_size // self.settings.accumulate
             inputs = torch.zeros(size, *self.x.shape[1:], device=self.device), torch.zeros(size, device=self.device)
             network = compiled(self.model.train(), self.compute.compile, inputs, self.compute.precision == "bf16")
+            if network is self.model:  # it could not be
+                self.compute = replace(self.compute, compile=NEVER)
         return replace(self.diffusion, model=in_precision(network, self.compute.precision, self.device))
 
     @property

@@ -7,7 +7,6 @@ import torch
 
 from difflab.errors import ConfigError
 from difflab.precision import BFloat16
-from difflab.train import compute
 from difflab.train.compute import NEVER, WORTH, Compute, compiled
 from tests.train.test_trainer import trainer, until
 
@@ -80,16 +79,17 @@ def test_a_compiler_that_fails_leaves_the_network_and_one_line(monkeypatch, caps
         return fast
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setenv(compute.CACHE, "cache")
     assert compiled(model, "default", inputs(), autocast=False) is model
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == "not compiled, the run goes on without (RuntimeError: no C++ compiler)"
     assert len(said) == 2
+    run = trainer(compile="default", steps=2)
+    run.run(lambda row: None)
+    assert run.compute.compile == NEVER
 
 
-def test_compiled_steps_are_the_same_steps(tmp_path, monkeypatch) -> None:
+def test_compiled_steps_are_the_same_steps(monkeypatch) -> None:
     """torch's own tracer without code generation: the same kernels, so the same weights to the last bit."""
-    monkeypatch.setenv(compute.CACHE, str(tmp_path))
     real, calls = torch.compile, []
 
     def traced(model, mode, dynamic):
