@@ -21,7 +21,7 @@ from .student import p_value, quantile
 # not part of what is trained: where, when and how it is looked at
 IGNORED = (
     "seed", "device", "run", "runs", "resume", "tracker", "bound", "task", "fit", "chains", "checkpoint", "sampler", "preview",
-    "hydra", "data.root", "data.num_workers", "data.download", "data.url",
+    "hydra", "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url", "trainer.workers",
 )  # fmt: skip
 
 

@@ -32,7 +32,9 @@ FROZEN = (
     "model",
     "space",
 )  # what a checkpoint was trained as
-MACHINE = ("data.root", "data.num_workers", "data.download", "data.url")  # how the data gets here, not what it is
+MACHINE = (  # how the data gets here, not what it is
+    "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url",
+)  # fmt: skip
 _OWN = ("run", "runs", "resume", "plugins")  # of one command line, never of the run
 
 

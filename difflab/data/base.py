@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
@@ -15,17 +17,37 @@ from ..errors import ConfigError
 from . import _floors
 
 
+class Stored(Protocol):
+    """Examples [N, ...] wherever they are: a tensor, or what reads them when they are asked for.
+
+    As with a tensor, a slice is a view, which reads nothing, and int64 positions [n] give a new tensor [n, ...].
+    """
+
+    @property
+    def shape(self) -> torch.Size: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, rows: slice, /) -> Stored: ...
+    @overload
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+    def split(self, size: int, /) -> Iterable[Tensor]:
+        """All of them in order, `size` at a time."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """A fixed list of examples.
 
-    x: uint8 [N, C, H, W] with values 0..levels-1 (pictures) or float32 [N, D] (vectors). label: int64 [N].
+    x: uint8 [N, C, H, W] with values 0..levels-1 (pictures) or float32 [N, D] (vectors), not always in memory. label: int64 [N].
     index: int64 [N], the example's number in the whole set, which keys its evaluation noise: it depends neither on the
     split's length nor on the order of evaluation.
     """
 
     name: str
-    x: Tensor
+    x: Stored
     label: Tensor
     index: Tensor
 
@@ -44,9 +66,10 @@ class Split:
     def sha256(self) -> str:
         """Of types, shapes and bytes of x, label and index: two runs with equal values are comparable on this split."""
         digest = hashlib.sha256()
-        for part in (self.x, self.label, self.index):
-            digest.update(f"{part.dtype} {tuple(part.shape)};".encode())
-            digest.update(part.contiguous().numpy().data)
+        for column in (self.x, self.label, self.index):
+            digest.update(f"{column.dtype} {tuple(column.shape)};".encode())
+            for part in column.split(_floors.CHUNK):
+                digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()
 
 

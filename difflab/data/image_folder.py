@@ -1,20 +1,22 @@
-"""Pictures from a folder tree, cropped to a square and resized; Pillow is imported when the first one is read."""
+"""Pictures from a folder tree, cropped to a square and resized: in memory where they fit, else read when needed."""
 
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ._memory import free_memory
+from ._picture_files import PictureFiles
 from .base import Pictures, Split, check_limit
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 SPLITS = ("train", "val", "test")
+SHARE = 0.5  # of the free memory: pictures that need more stay in their files, unless data.in_memory says otherwise
 
 
 class ImageFolder(Pictures):
@@ -24,6 +26,9 @@ class ImageFolder(Pictures):
     number of the file's first sub-folder (0 without any); an index is the file's place in the sorted list of all
     paths; each split is in the order of the hashes, so that `limit` takes a mixture. Raises ConfigError that names the
     key, the folder or the file.
+
+    in_memory: decode everything at the start, or each picture whenever it is needed ("auto": by SHARE). Values, hashes,
+    floors and results are the same; a picture that cannot be read ends the run when it is reached.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class ImageFolder(Pictures):
         channels: int,
         val_fraction: float,
         test_fraction: float,
+        in_memory: bool | str,
         num_workers: int,
         limit: int | None,
     ) -> None:
@@ -48,6 +54,8 @@ class ImageFolder(Pictures):
                 f"data.val_fraction={val_fraction} with data.test_fraction={test_fraction} leaves a split empty: "
                 "both must be positive and their sum below 1."
             )
+        if in_memory not in ("auto", True, False):
+            raise ConfigError(f"data.in_memory={in_memory} is not allowed: give true, false or auto.")
         if not 0 <= num_workers <= 64:
             raise ConfigError(f"data.num_workers={num_workers} is out of range: give 0..64 decoding threads.")
         top = Path(root).expanduser()
@@ -57,11 +65,15 @@ class ImageFolder(Pictures):
         paths["train"] = paths["train"][:limit]  # what `limit` drops is not decoded
         index = {path: i for i, path in enumerate(found)}
         classes = {name: i for i, name in enumerate(sorted({_folder(path) for path in found}))}
+        keep = in_memory
+        if in_memory == "auto":
+            keep = _fits(sum(map(len, paths.values())), channels * size**2)
         splits = {}
         for name, members in paths.items():
             label = torch.tensor([classes[_folder(path)] for path in members])
             number = torch.tensor([index[path] for path in members])
-            splits[name] = Split(name, _decode(top, members, size, channels, num_workers), label, number)
+            files = PictureFiles.below(top, members, size, channels, num_workers)
+            splits[name] = Split(name, _read(files) if keep else files, label, number)
         self.root = top
         super().__init__((channels, size, size), 256, limit=limit, **splits)
 
@@ -117,51 +129,23 @@ def _folder(path: str) -> str:
     return next((part for part in parts[:2] if part not in SPLITS), "")
 
 
-def _decode(root: Path, paths: list[str], size: int, channels: int, num_workers: int) -> Tensor:
-    """uint8 [N, C, size, size]. Pillow lets go of the interpreter lock while it decodes, so threads help."""
+def _fits(count: int, dims: int) -> bool:
+    """Whether so many pictures may be kept in memory; if not, a line says so."""
+    needed, free = count * dims, free_memory()
+    if needed <= SHARE * free:
+        return True
+    print(
+        f"difflab: {count:,} pictures take {needed / 1e9:.1f} GB, more than {SHARE:.0%} of the {free / 1e9:.1f} GB of free "
+        "memory: they stay in their files and are read when needed (data.in_memory=true keeps them)",
+        file=sys.stderr,
+    )
+    return False
+
+
+def _read(files: PictureFiles) -> Tensor:
     try:
-        x = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
+        return files.read()
     except RuntimeError as error:
-        raise ConfigError(f"data.size={size}: {len(paths):,} pictures do not fit into memory, lower it.") from error
-
-    def one(i: int) -> None:
-        x[i] = _read(root / paths[i], size, channels)
-
-    if num_workers == 0:
-        for i in range(len(paths)):
-            one(i)
-    else:
-        with ThreadPoolExecutor(num_workers) as pool:
-            for _ in pool.map(one, range(len(paths))):
-                pass
-    return x
-
-
-def _read(path: Path, size: int, channels: int) -> Tensor:
-    """uint8 [C, size, size]: turned as its EXIF says, cropped to the central square, shrunk with Lanczos.
-
-    Never enlarged: the likelihood of invented pixels is no figure worth having.
-    """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise ConfigError("data=image_folder needs Pillow, which is not installed: pip install pillow.") from error
-    try:
-        with Image.open(path) as file:
-            if file.mode[0] in "IF":
-                raise ConfigError(f"{path} has more than 8 bits per value (mode {file.mode}): convert it to 8 bits.")
-            picture = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{path} cannot be read as a picture ({error}): repair or remove it.") from error
-    if min(picture.size) < size:
         raise ConfigError(
-            f"{path} is {picture.width} x {picture.height}, smaller than data.size={size}, and pictures are "
-            "never enlarged: lower data.size or remove it."
-        )
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    # Two steps: resize(box=...) lets Lanczos reach over the box's edge into what is cropped away.
-    picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).reshape(size, size, channels).permute(2, 0, 1)
+            f"data.size={files.size}: {len(files):,} pictures do not fit into memory, lower it or set data.in_memory=false."
+        ) from error

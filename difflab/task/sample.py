@@ -65,7 +65,7 @@ def picture(lab: Laboratory, x: Tensor, path: Path) -> Path:
     """A grid of images, or the first two coordinates of vectors over the data's own."""
     if len(lab.data.shape) == 3:
         return sample_grid(lab.data.to_pixels(x), path)
-    reference = lab.data.to_unit(lab.data.test.x)
+    reference = lab.examples(lab.data.test).x0(slice(None))
     flat = (x, reference) if x.shape[1] > 1 else (torch.cat([y, torch.zeros_like(y)], 1) for y in (x, reference))
     points, reference = (y[:, :2].numpy() for y in flat)
     return scatter(points, reference, path)

@@ -6,6 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from difflab.data import _floors, image_folder
+from difflab.data._memory import free_memory
+from difflab.data._picture_files import PictureFiles
 from difflab.errors import ConfigError
 
 
@@ -156,3 +159,58 @@ def test_without_pillow_there_is_a_sentence(make, tree, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ConfigError, match="needs Pillow"):
         make("image_folder", root=str(tree), num_workers=0)
+
+
+# -- pictures that stay in their files --------------------------------------------------------------------------------
+
+
+def test_read_when_needed_they_are_the_same_data(make, tree, monkeypatch):
+    held, far = (make("image_folder", root=str(tree), size=8, in_memory=value) for value in (True, False))
+    assert isinstance(held.train.x, torch.Tensor) and isinstance(far.train.x, PictureFiles)
+    assert far.describe() == held.describe()
+    hashes, floors = held.sha256, held.floors()
+    monkeypatch.setattr(_floors, "CHUNK", 7)  # several chunks, the last one shorter
+    assert far.sha256 == hashes and far.floors() == pytest.approx(floors, rel=1e-12)
+    assert (far.train.x.shape, far.train.x.dtype, len(far.train.x)) == (
+        held.train.x.shape,
+        torch.uint8,
+        len(held.train),
+    )
+    positions = torch.tensor([5, 0, 5, 11, 2])  # out of order, and one twice
+    assert torch.equal(far.train.x[positions], held.train.x[positions])
+    assert torch.equal(far.train.head(9).x[3:][positions[1:2]], held.train.x[3:4])
+
+
+def test_a_slice_reads_nothing_and_a_picture_is_read_once(make, tree, monkeypatch):
+    train = make("image_folder", root=str(tree), size=8, in_memory=False).train
+    opened = []
+    true_open = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or true_open(path))
+    part = train.x[2:30]
+    assert len(part) == 28 and opened == []
+    part[torch.tensor([1, 1, 1, 4])]
+    assert len(opened) == 2
+
+
+def test_auto_keeps_in_memory_what_takes_half_of_it_and_says_when_it_does_not(make, tree, monkeypatch, capsys):
+    needed = 60 * 3 * 8 * 8
+    for free, kind, said in ((2 * needed, torch.Tensor, ""), (2 * needed - 1, PictureFiles, "data.in_memory=true")):
+        monkeypatch.setattr(image_folder, "free_memory", lambda free=free: free)
+        data = make("image_folder", root=str(tree), size=8)
+        assert all(isinstance(split.x, kind) for split in (data.train, data.val, data.test))
+        err = capsys.readouterr().err
+        assert said in err and bool(err) == bool(said)
+    with pytest.raises(ConfigError, match=r"data\.in_memory=perhaps.*true, false or auto"):
+        make("image_folder", root=str(tree), in_memory="perhaps")
+
+
+def test_free_memory_is_a_number_of_bytes():
+    assert 2**27 < free_memory() < 2**50
+
+
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_an_unreadable_file_is_named_when_it_is_reached(make, tree, num_workers):
+    (tree / "cat" / "01.png").write_bytes(b"no picture")
+    data = make("image_folder", root=str(tree), size=8, in_memory=False, num_workers=num_workers)
+    with pytest.raises(ConfigError, match=r"cat/01\.png cannot be read"):
+        _ = data.sha256
