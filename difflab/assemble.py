@@ -107,7 +107,9 @@ def check_chains(chains: Mapping[str, Any]) -> None:
 def choose_device(name: str) -> torch.device:
     """auto: the GPU if there is one. ConfigError if the named device is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())  # of several ranks, each has its own
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

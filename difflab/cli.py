@@ -6,14 +6,16 @@ anything. Then Hydra runs with exactly the command line that was checked, its di
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,6 +69,12 @@ class Plan:
     plugins: tuple[str, ...]
     directory: Path
     key: str  # the override that sets the directory
+    task: str
+
+    @property
+    def command(self) -> list[str]:
+        """For Hydra, the directory settled."""
+        return [*self.overrides, f"{self.key}={quoted(str(self.directory))}"]
 
 
 def _main(argv: list[str], debugging: bool) -> int:
@@ -84,12 +92,36 @@ def _main(argv: list[str], debugging: bool) -> int:
     if args.info:
         _hydra([*flags(args), *plan.overrides], job((), debugging, []))
         return 0
+    if (world := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        return _as_a_rank(plan, world, debugging)
     prepared = prepare(plan.directory, plan.key)
-    command = ["--multirun"] if plan.multirun else []
-    command += [*plan.overrides, f"{plan.key}={quoted(str(plan.directory))}"]
     if plan.multirun:
-        return _sweep(command, plan, prepared, debugging)
-    return _single(command, plan, prepared, debugging)
+        return _sweep(["--multirun", *plan.command], plan, prepared, debugging)
+    return _single(plan.command, plan, prepared, debugging)
+
+
+def _as_a_rank(plan: Plan, world: int, debugging: bool) -> int:
+    """One of the processes of torchrun. Only the first has the directory and a voice; what the others write goes into
+    directories of their own that end with them."""
+    if plan.multirun or plan.task not in ("train", "evaluate"):
+        what = "a sweep" if plan.multirun else f"task={plan.task}"
+        raise ConfigError(f"{what} runs in one process, and torchrun has started {world}; leave torchrun out.")
+    from .ranks import joined  # torch takes seconds, and the command line is judged before
+
+    with joined() as ranks:
+        if ranks.first:
+            return _single(plan.command, plan, prepare(plan.directory, plan.key), debugging)
+        said = io.StringIO()
+        with (
+            tempfile.TemporaryDirectory(prefix=f"difflab-rank{ranks.rank}-") as directory,
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(said),
+        ):
+            plan = replace(plan, directory=Path(directory) / "run")
+            code = _single(plan.command, plan, prepare(plan.directory, plan.key), debugging)
+        if code:
+            print(f"rank {ranks.rank}: {said.getvalue().strip().splitlines()[-1]}", file=sys.stderr, flush=True)
+        return code
 
 
 def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
@@ -152,7 +184,7 @@ def _settle(
         if (directory / ".hydra" / "config.yaml").is_file():
             check_same(load_run(directory), checked(cfg, cfg.hydra, allowed))
     rest = [line for line in overrides if line.lstrip("+").partition("=")[0] != key]
-    return Plan(rest, multirun, allowed, directory, key)
+    return Plan(rest, multirun, allowed, directory, key, task)
 
 
 def _from_run(

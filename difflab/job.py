@@ -58,8 +58,7 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
         try:
             with clean_slate():
                 config = checked(cfg, hydra_cfg, plugins)
-                if int(os.environ.get("RANK", "0")) == 0:
-                    save_record(directory, cfg, hydra_cfg)
+                save_record(directory, cfg, hydra_cfg)
                 config["sweep"] = directory.parent.name if hydra_cfg.mode is RunMode.MULTIRUN else None
                 if config["task"]["reads"] == "runs":  # it may measure runs again: as they were, unless told how
                     config["typed"] = sorted({re.split(r"[=.@]", line.lstrip("+~"))[0] for line in overrides})

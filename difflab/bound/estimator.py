@@ -4,7 +4,7 @@ or with the number of examples."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import ranks
+from ..data.base import Stored
 from ..diffusion import Diffusion, Prediction
 from ..gaussian import per_example
 from ..variance.base import Variance
@@ -31,7 +33,7 @@ MEASURED = ("nats", "mean_error", "variance_mismatch", "mse_x0", "out_of_range")
 class Examples:
     """Held-out data and each example's fixed id, int64 [N]; `to_unit` turns x [n, ...] into the model's units, float32."""
 
-    x: Tensor
+    x: Stored
     index: Tensor
     to_unit: Callable[[Tensor], Tensor] = torch.Tensor.float
 
@@ -42,6 +44,8 @@ class Examples:
         return self if count is None else replace(self, x=self.x[:count], index=self.index[:count])
 
     def x0(self, rows: Tensor | slice) -> Tensor:
+        if isinstance(rows, slice):
+            rows = torch.arange(len(self))[rows]  # a slice of x may read nothing yet
         return self.to_unit(self.x[rows])
 
 
@@ -152,7 +156,14 @@ class _Pass:
         self.budget = len(examples) * self.per_example
         self.at = 0  # rows behind us, counted from the first of the first round
         self.prior_kl = np.zeros(len(examples))
+        self.ranks = ranks.current()
         self.there = self.store.open(sum(len(MEASURED) + len(extras.names) for extras in modes.values()))
+        if self.ranks.world > 1:  # every rank holds all rows; those of an earlier process are rank 0's to know
+            earlier = self.ranks.share(np.array(self.store.array()))
+            if not self.ranks.first:
+                self.store.truncate(0)
+                self.store.append(earlier)
+            self.there = len(earlier)
 
     def to_the_end(self) -> tuple[int, int, Target | None]:
         """(rounds, examples of each, what became of the target)."""
@@ -161,26 +172,39 @@ class _Pass:
         target = Target(self.design.target_se, self.design.draws) if self.design.target_se else None
         at_once = min(self.design.batch_size, LEAST * self.per_example) if target else self.design.batch_size
         size = max(1, at_once // self.per_example)  # a target is looked at every so many examples
+        chunks = [slice(a, min(a + size, len(self.examples))) for a in range(0, len(self.examples), size)]
         for round_number in range(1 << 20):
-            for start in range(0, len(self.examples), size):
-                rows = slice(start, min(start + size, len(self.examples)))
-                totals = self._examples(rows, round_number) * scale
-                if target:
-                    target.add(round_number, totals)
+            for together in _batched(chunks, self.ranks.world):
+                totals = self._examples(together, round_number) * scale
+                if not target:
+                    continue
+                for rows in together:
+                    target.add(round_number, totals[rows.start - together[0].start : rows.stop - together[0].start])
                     if target.ended(whole=rows.stop == len(self.examples)):
                         rounds, count = target.rounds, target.count
                         self.store.truncate(rounds * count * self.per_example)
+                        self.at -= (
+                            together[-1].stop - rows.stop
+                        ) * self.per_example  # a process alone had stopped here
                         return rounds, count, target
                     self.budget = max(self.at, target.expected * self.per_example)
             if not target:
                 return 1, len(self.examples), None
         raise AssertionError("a target ends")
 
-    def _examples(self, rows: slice, round_number: int) -> np.ndarray:
-        """Evaluate some examples in one round; the bound of each (nats, of the first mode)."""
+    def _examples(self, chunks: Sequence[slice], round_number: int) -> np.ndarray:
+        """Evaluate some examples in one round; the bound of each (nats, of the first mode). `chunks` of examples follow each
+        other; each is cut into batches as if it were alone, and the ranks evaluate as many batches at once as they are."""
+        rows = slice(chunks[0].start, chunks[-1].stop)
         index = self.examples.index[rows]
         plan = self.design.plan(index, self.T, round_number * self.design.draws)
-        values = np.concatenate([self._batch(rows.start, plan, part) for part in _parts(len(plan.t), self.design)])
+        parts = [
+            slice(first + part.start, first + part.stop)
+            for chunk in chunks
+            for first in [(chunk.start - rows.start) * self.per_example]
+            for part in _parts((chunk.stop - chunk.start) * self.per_example, self.design)
+        ]
+        values = np.concatenate([self._batches(rows.start, plan, some) for some in _batched(parts, self.ranks.world)])
         if round_number == 0:
             top = self.diffusion.schedule.level(torch.full((len(index),), self.T))
             prior = self.diffusion.process.prior_kl(self.examples.x0(rows).double(), top)
@@ -188,9 +212,11 @@ class _Pass:
         sums = np.bincount(plan.example.numpy(), values * plan.weight.numpy(), minlength=len(index))
         return sums + self.prior_kl[rows]
 
-    def _batch(self, first: int, plan: Plan, part: slice) -> np.ndarray:
-        """The bound term of some rows (first mode), from the network or, if an earlier process got so far, the store."""
-        count = part.stop - part.start
+    def _batches(self, first: int, plan: Plan, parts: Sequence[slice]) -> np.ndarray:
+        """The bound term of some rows (first mode), from the networks of the ranks, one batch each, or, if an earlier process
+        got so far, from the store."""
+        sizes = [part.stop - part.start for part in parts] + [0] * (self.ranks.world - len(parts))
+        count = sum(sizes)
         stored = self.at + count <= self.there
         if stored:
             values = np.asarray(self.store.array()[self.at : self.at + count])
@@ -198,7 +224,9 @@ class _Pass:
             if self.at < self.there:  # the process died while it wrote this batch
                 self.store.truncate(self.at)
                 self.there = self.at
-            values = self._evaluate(Plan(plan.example[part] + first, *(column[part] for column in plan[1:])))
+            part = parts[self.ranks.rank] if sizes[self.ranks.rank] else slice(0, 0)
+            mine = self._evaluate(Plan(plan.example[part] + first, *(column[part] for column in plan[1:])))
+            values = self.ranks.gather(torch.from_numpy(mine), sizes).numpy()
             self.store.append(values)
         self.at += count
         if self.on_batch and not stored:
@@ -206,6 +234,8 @@ class _Pass:
         return values[:, 0].astype(np.float64)
 
     def _evaluate(self, plan: Plan) -> np.ndarray:
+        if not len(plan.t):
+            return np.empty((0, self.store.width), np.float32)
         # In plan order a batch mixes noise levels, as in training; sorted by t it would have one.
         position, t = plan.example, plan.t
         original = self.diffusion.schedule.original[t]
@@ -218,6 +248,11 @@ class _Pass:
         for clip, extras in self.modes.items():
             columns += measure(self.diffusion, prediction.clipped() if clip else prediction, x0, eps, extras)
         return torch.stack([column.to(x0.device, torch.float32) for column in columns], 1).cpu().numpy()
+
+
+def _batched(items: Sequence[slice], count: int) -> Iterator[Sequence[slice]]:
+    """`count` of them at a time, and the rest."""
+    return (items[start : start + count] for start in range(0, len(items), count))
 
 
 def _parts(rows: int, design: Design) -> Iterator[slice]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import ranks
 from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
 from ..bound.estimate import Estimate
@@ -28,7 +29,7 @@ from .measure import Measurement, OnBatch, informed, mode_name, modes
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=evaluate run=RUN_DIR_OR_CHECKPOINT [bound...]: written into that run's bound/; `files`: the stem of it."""
     lab, diffusion, step, source = opened(config)
-    home = checkpoint.run_of(source)
+    home = checkpoint.run_of(source) if ranks.current().first else run_dir
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
     path = home / "bound" / f"{stem(step)}-{design_name(config)}"
     say(forecast_evaluation(lab))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import tables
+from .. import ranks, tables
 from ..assemble import Laboratory
 from ..bound import chain, insight, ledger, optimal, rate, verify
 from ..bound.bands import Bands
@@ -73,9 +73,12 @@ def training_fit(
     path = directory / f"step_{step:08d}-fit.csv"
     record = path.with_suffix(".json")
     known = identity(lab, diffusion, lab.data.train, lab.config["fit"])
+    saved = None
     with suppress(OSError, ValueError):
         if json.loads(record.read_bytes()) == known:
-            return optimal.load(path), 0
+            saved = optimal.load(path)
+    if (saved := ranks.current().share(saved)) is not None:
+        return saved, 0
     with stage("fitting the optimal variance", stop) as on_batch:
         examples = lab.examples(lab.data.train)
         design, pilot_nfe = informed(lab, diffusion, lab.fit, lab.data.train, on_batch)
@@ -185,8 +188,11 @@ class Measurement:
         }
         known = identity(lab, self.diffusion, self.split, lab.config["bound"]) | {"fit": fitted}
         store = StoredRows(self.path.with_name(f".{self.path.name}.rows"), known)
-        if store.state is not None:
-            design = design.restored(store.state)
+        everybody = ranks.current()
+        if (state := everybody.share(store.state)) is not None:
+            design = design.restored(state)
+            if not everybody.first:
+                store.begin(state)
         else:
             if design.pilot:
                 with stage("pilot", self.stop) as on_batch:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import ranks
 from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble, load_weights
 from ..bound import ledger
@@ -58,7 +59,8 @@ class Session:
             lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device,
         )  # fmt: skip
         self.trainer.nan_at_step = config["debug"]["nan_at_step"]
-        self.tracker: Tracker = build("tracker", config["tracker"])
+        self.ranks = ranks.current()
+        self.tracker: Tracker = build("tracker", config["tracker"] if self.ranks.first else {"kind": "none"})
         self.last_row: tuple[dict[str, float], dict[str, Path], dict[str, Curve]] = ({}, {}, {})
         self.history: list[dict[str, Any]] = []  # per-t values of each validation, for the heatmap
         self.tracker_id: str | None = None
@@ -117,6 +119,7 @@ class Session:
                 self.last_row = (row, images, curves)  # logged with the final figures: one call for each step
             else:
                 self.tracker.log(trainer.step, row, images, curves)
+        self.stop.agree(self.ranks)
         every = config["checkpoint"]["every"]
         if last or self.stop.requested or (every and trainer.step % every == 0):
             self._save(self.run_dir / "checkpoints" / stem(trainer.step))
@@ -188,6 +191,7 @@ class Session:
             "step": trainer.step,
             "seed": lab.config["seed"],
             "choices": self._choices() | {"T": lab.diffusion.schedule.T},
+            "compute": trainer.compute.state() | {"ranks": self.ranks.world},
             "parameters": sum(p.numel() for p in lab.model.parameters()),
             "train_seconds": trainer.seconds,
             "validate_seconds": self.validate_seconds,
@@ -200,7 +204,8 @@ class Session:
             {"step": trainer.step, "summary": summary, **self._files({"sample/final": samples} | drawn, {})}
         )
         self.tracker.summary(summary)
-        self.tracker.artifact(checkpoint.latest(self.run_dir), f"checkpoint-{self.run_dir.name}")
+        if self.ranks.first:
+            self.tracker.artifact(checkpoint.latest(self.run_dir), f"checkpoint-{self.run_dir.name}")
         write_json(self.run_dir / "result.json", finite(result))
         measurement.forget_rows()
         print(table(result, lab))
@@ -226,27 +231,40 @@ class Session:
             "validate_seconds": self.validate_seconds,
             "options": self._options(),
         }
-        checkpoint.save(directory, state)
-        checkpoint.prune(self.run_dir, self.lab.config["checkpoint"]["keep_last"])
+        if self.ranks.first:
+            checkpoint.save(directory, state)
+            checkpoint.prune(self.run_dir, self.lab.config["checkpoint"]["keep_last"])
 
     def _restore(self) -> None:
         """`resume` (go on exactly) or `init` (another run's weights, everything else fresh)."""
+        state, source = self.ranks.share(self._found() if self.ranks.first else (None, None))
+        if state is None or source is None:
+            return
+        if self.lab.config["resume"]:
+            self._load(state, source)
+            if self.ranks.first and checkpoint.run_of(source) == self.run_dir.resolve():
+                checkpoint.leave_later(self.run_dir, self.trainer.step)
+            say(f"resuming from {source} at step {self.trainer.step}")
+        else:
+            load_weights(self.lab.model, state["ema"], source)
+            self.trainer.ema.module.load_state_dict(state["ema"])
+
+    def _found(self) -> tuple[dict[str, Any] | None, Path | None]:
+        """What to begin with, and the checkpoint it comes from."""
         resume, init = self.lab.config["resume"], self.lab.config["init"]
         own = checkpoint.newest_first(self.run_dir)
         if resume is None and own:
             raise ConfigError(
                 f"{self.run_dir} already holds checkpoints; set resume=auto to go on with them or choose another directory."
             )
-        if resume:
-            self._resume(own if resume == "auto" else [checkpoint.latest(Path(resume))], must=resume != "auto")
-        elif init:
-            source = checkpoint.latest(Path(init))
-            weights = checkpoint.load(source)["ema"]
-            load_weights(self.lab.model, weights, source)
-            self.trainer.ema.module.load_state_dict(weights)
+        if resume == "auto":
+            return self._newest(own, must=False)
+        if resume or init:
+            return self._newest([checkpoint.latest(Path(resume or init))], must=True)
+        return None, None
 
-    def _resume(self, candidates: list[Path], must: bool) -> None:
-        """Go on from the first checkpoint that is whole. With `must`, or if none of several is, ConfigError."""
+    def _newest(self, candidates: list[Path], must: bool) -> tuple[dict[str, Any] | None, Path | None]:
+        """The first checkpoint that is whole. With `must`, or if none of several is, ConfigError."""
         for source in candidates:
             try:
                 state = checkpoint.load(source)
@@ -256,11 +274,8 @@ class Session:
                 checkpoint.set_aside(source, "damaged")
                 say(f"{error} It is set aside; trying the one before.")
                 continue
-            self._load(state, source)
-            if checkpoint.run_of(source) == self.run_dir.resolve():
-                checkpoint.leave_later(self.run_dir, self.trainer.step)
-            say(f"resuming from {source} at step {self.trainer.step}")
-            return
+            return state, source
+        return None, None
 
     def _load(self, state: dict[str, Any], source: Path) -> None:
         load_weights(self.lab.model, state["model"], source)

@@ -6,6 +6,8 @@ import signal
 from types import FrameType
 from typing import Self
 
+from ..ranks import Ranks
+
 
 class Stop:
     """A context in which SIGTERM / SIGINT only set a flag; `check()` raises SystemExit(143 / 130) once it is set.
@@ -16,6 +18,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._told = 0  # a signal that another rank has received
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -35,10 +38,14 @@ class Stop:
             raise SystemExit(128 + number)
         self.signal = number
 
+    def agree(self, ranks: Ranks) -> None:
+        """A signal that one rank has received is for all of them: they stop after the same step."""
+        self._told = int(ranks.largest(self.signal or self._told))
+
     @property
     def requested(self) -> bool:
-        return self.signal is not None
+        return bool(self.signal or self._told)
 
     def check(self) -> None:
-        if self.signal is not None:
-            raise SystemExit(128 + self.signal)
+        if self.requested:
+            raise SystemExit(128 + (self.signal or self._told))

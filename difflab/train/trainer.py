@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +20,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.utils import clip_grad_norm_
 
+from .. import ranks
+from ..data.base import Stored
 from ..diffusion import Diffusion, Network
 from ..errors import ConfigError
 from ..objective.base import Objective
@@ -26,6 +30,7 @@ from ..precision import in_precision
 from ..timestep.base import Timestep
 from .compute import NEVER, Compute, compiled
 from .ema import ema_of
+from .loader import Order, sent, source_of
 from .meter import Meter
 
 
@@ -45,6 +50,7 @@ class Settings:
     val_every: int
     detect_anomaly: bool
     profile: bool
+    workers: int | None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "log_every"):
@@ -56,12 +62,17 @@ class Settings:
             )
         if self.val_every < 0:
             raise ConfigError(f"trainer.val_every={self.val_every} must be at least 0 (0: validate only at the end).")
+        if self.workers is not None and not 0 <= self.workers <= 64:
+            raise ConfigError(f"trainer.workers={self.workers} is out of range: give 0..64 processes, or null.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"trainer.ema_decay={self.ema_decay} must lie in [0, 1): 0 means no averaging.")
         for name in ("max_minutes", "grad_clip"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"trainer.{name}={value} must be a positive number or null.")
+
+
+LAG = {"cuda": 1}  # steps by which the CPU lags behind
 
 
 class Trainer:
@@ -73,7 +84,7 @@ class Trainer:
         objective: Objective,
         timestep: Timestep,
         optimizer: Optimizer,
-        x: Tensor,
+        x: Stored,
         to_unit: Callable[[Tensor], Tensor],
         settings: Settings,
         seed: int,
@@ -81,7 +92,15 @@ class Trainer:
     ) -> None:
         assert isinstance(diffusion.model, Module)
         self.model, self.diffusion, self.objective, self.timestep = diffusion.model, diffusion, objective, timestep
-        self.x, self.to_unit, self.settings, self.seed, self.device = x.to(device), to_unit, settings, seed, device
+        self.to_unit, self.settings, self.seed, self.device = to_unit, settings, seed, device
+        self.ranks = ranks.current()
+        self.rows = self.ranks.part(settings.batch_size)  # of every batch: this rank's
+        if self.rows.start == self.rows.stop:
+            raise ConfigError(
+                f"trainer.batch_size={settings.batch_size} leaves nothing for some of {self.ranks.world} processes; raise it or start fewer."
+            )
+        self.shape, order = x.shape[1:], Order(len(x), settings.batch_size, seed, self.rows)
+        self.source = source_of(x, order, settings.workers, device)
         self.compute = Compute.choose(settings.precision, settings.compile, settings.steps, device)
         self.ema = ema_of(self.model, settings.ema_decay)
         self.optimizer, self.curve = optimizer.create(self.model.parameters()), optimizer
@@ -90,6 +109,7 @@ class Trainer:
         self.best: float | None = None  # best validation so far
         self.nan_at_step: int | None = None  # debug.nan_at_step: a fault to see what becomes of one
         self._logged_at = (0, 0.0)
+        self._unread: deque[_Losses] = deque()
 
     @property
     def averaged(self) -> Diffusion:
@@ -97,15 +117,20 @@ class Trainer:
         return replace(self.diffusion, model=self.ema)
 
     @cached_property
+    def averaging(self) -> Module:
+        """The model, or what averages its gradients over the ranks."""
+        return self.ranks.averaging(self.model, self.device)
+
+    @cached_property
     def trained(self) -> Diffusion:
         """The diffusion that training steps evaluate: its network computes as `compute` says."""
         torch.set_num_threads(self.compute.threads)
-        network: Network = self.model
+        network: Network = self.averaging
         if self.compute.compile != NEVER:
-            size = self.settings.batch_size // self.settings.accumulate
-            inputs = torch.zeros(size, *self.x.shape[1:], device=self.device), torch.zeros(size, device=self.device)
-            network = compiled(self.model.train(), self.compute.compile, inputs, self.compute.precision == "bf16")
-            if network is self.model:  # it could not be
+            size = (self.rows.stop - self.rows.start) // self.settings.accumulate
+            inputs = torch.zeros(size, *self.shape, device=self.device), torch.zeros(size, device=self.device)
+            network = compiled(self.averaging.train(), self.compute.compile, inputs, self.compute.precision == "bf16")
+            if network is self.averaging:  # it could not be
                 self.compute = replace(self.compute, compile=NEVER)
         return replace(self.diffusion, model=in_precision(network, self.compute.precision, self.device))
 
@@ -120,11 +145,14 @@ class Trainer:
         logging steps); what it does there (validate, save, stop by raising) takes no training time."""
         assert self.trained  # compiled, if at all, before the clock runs
         self._logged_at = (self.step, self.seconds)
-        while self.progress < 1:
-            started = time.perf_counter()
-            row = self.train_step()
-            self.seconds += time.perf_counter() - started
-            on_step(row)
+        with closing(self.source):
+            while self.progress < 1:
+                started = time.perf_counter()
+                row = self.train_step()
+                self.seconds += time.perf_counter() - started
+                if self.settings.max_minutes:  # all ranks end at the same step
+                    self.seconds = self.ranks.largest(self.seconds)
+                on_step(row)
 
     def train_step(self) -> dict[str, float]:
         """One optimizer step; the train/* row at logging steps, {} otherwise."""
@@ -135,62 +163,60 @@ class Trainer:
             group["lr"] = lr
         noise = self._seed_step()
         self.model.train()
-        x0 = self.to_unit(self.x[self._examples().to(self.device)])
-        t, iw = self.timestep.sample(len(x0), noise["cpu"])
-        eps = torch.randn(x0.shape, generator=noise["device"], device=self.device)
-        losses = torch.cat(
-            [self._backward(x0, eps, t, iw, rows) for rows in torch.arange(len(x0)).chunk(self.settings.accumulate)]
-        )
+        x0 = self.to_unit(self.source.batch(self.step))
+        batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
+        t, iw = self.timestep.sample(batch, noise["cpu"])
+        eps = torch.randn((batch, *self.shape), generator=noise["device"], device=self.device)[self.rows]
+        micro = torch.arange(len(x0)).chunk(self.settings.accumulate)
+        parts = [self._backward(x0, eps, t[self.rows], iw[self.rows], rows, rows is micro[-1]) for rows in micro]
+        losses, nats = self.ranks.gather_parts(torch.cat(parts), batch).unbind(1)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
-        if not math.isfinite(float(norm)):
-            raise FloatingPointError(
-                f"the gradient of step {self.step} is not finite (loss {float(losses.mean()):.4g}); lower optimizer.lr={lr:g}, "
-                f"set trainer.precision=fp32, or find the operation with debug=anomaly."
-            )
+        self._unread.append(_Losses(self.step, lr, t, losses, norm))
+        self._read(all_but=LAG.get(self.device.type, 0))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update_parameters(self.model)
-        self.timestep.observe(t, losses)
-        return self._row(lr, float(norm), x0) if self.step % self.settings.log_every == 0 else {}
+        self.meter.add(t, iw, nats, iw.to(losses) * losses)
+        if self.step % self.settings.log_every:
+            return {}
+        self._read()
+        return self._row(lr, float(norm), x0)
 
-    def _backward(self, x0: Tensor, eps: Tensor, t: Tensor, iw: Tensor, rows: Tensor) -> Tensor:
-        """Gradient of one micro-batch, scaled so that micro-batches add up to the batch mean; unweighted losses [b]."""
-        on_device = rows.to(self.device)
-        batch, (x0, eps, t, iw) = len(x0), (x0[on_device], eps[on_device], t[rows], iw[rows])
+    def _backward(self, x0: Tensor, eps: Tensor, t: Tensor, iw: Tensor, rows: Tensor, last: bool) -> Tensor:
+        """Gradient of one micro-batch, scaled so that micro-batches of all ranks add up to the batch mean; [b, 2]: the
+        objective's unweighted losses and the bound's terms (nats)."""
+        on_device = sent(rows, self.device)
+        x0, eps, t, iw = x0[on_device], eps[on_device], t[rows], iw[rows]
         step = self.diffusion.schedule.step(t)
-        prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step)
-        result = self.objective(prediction, x0, eps)
-        weighted = iw.to(result.loss) * result.loss
-        if self.step == self.nan_at_step:
-            weighted = weighted * math.nan
-        (weighted.sum() / batch).backward()
-        self.meter.add(t, iw, result.nats, weighted)
-        return result.loss.detach()
+        with nullcontext() if last or self.ranks.world == 1 else self.averaging.no_sync():  # type: ignore[operator]
+            prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step)
+            result = self.objective(prediction, x0, eps)
+            weighted = iw.to(result.loss) * result.loss
+            if self.step == self.nan_at_step:
+                weighted = weighted * math.nan
+            (weighted.sum() / self.settings.batch_size * self.ranks.world).backward()  # ranks are averaged
+        return torch.stack([result.loss.detach(), result.nats.detach().to(result.loss)], 1)
+
+    def _read(self, all_but: int = 0) -> None:
+        """Look at what steps left for the CPU, but for the last `all_but`. Raises FloatingPointError before an update, or on
+        a GPU, which is not waited for in every step, before anything of it is logged or saved."""
+        while len(self._unread) > all_but:
+            losses = self._unread.popleft()
+            losses.check()
+            self.timestep.observe(losses.t, losses.on_host()[:-1])
 
     def _seed_step(self) -> dict[str, torch.Generator]:
         """Generators of this step's randomness; the global one serves dropout."""
         number = (self.seed * 0x9E3779B1 + self.step * 0x85EBCA77) % (1 << 63)
-        torch.manual_seed(number)
+        torch.manual_seed(number + (self.ranks.rank << 40))
         cpu = torch.Generator().manual_seed(number + 1)
         return {"cpu": cpu, "device": torch.Generator(self.device).manual_seed(number + 2)}
-
-    def _examples(self) -> Tensor:
-        """Positions of this step's examples: a new permutation every epoch, read on from where the last step stopped."""
-        n, size = len(self.x), self.settings.batch_size
-        wanted = torch.arange((self.step - 1) * size, self.step * size)
-        epochs = wanted // n
-        order = [
-            torch.randperm(n, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + epoch))[
-                wanted[epochs == epoch] % n
-            ]
-            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
-        ]
-        return torch.cat(order)
 
     def _row(self, lr: float, norm: float, x0: Tensor) -> dict[str, float]:
         nats, loss = self.meter.read_window()
         schedule, unit = self.diffusion.schedule, self.diffusion.decoder.unit
-        prior = self.diffusion.process.prior_kl(x0, schedule.level(torch.full((len(x0),), schedule.T))).mean()
+        prior = self.diffusion.process.prior_kl(x0, schedule.level(torch.full((len(x0),), schedule.T)))
+        prior = self.ranks.gather_parts(prior, self.settings.batch_size).mean()
         steps, seconds = self.step - self._logged_at[0], self.seconds - self._logged_at[1]
         self._logged_at = (self.step, self.seconds)
         return {
@@ -204,6 +230,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as one dict of tensors and plain values."""
+        self._read()
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
@@ -227,6 +254,36 @@ class Trainer:
         before = state.get("compute", self.compute.state())  # not in the checkpoints of 0.1.0's first days
         self.compute = self.compute.resumed(before, self.settings.precision, self.settings.compile)
         self.__dict__.pop("trained", None)
+
+
+class _Losses:
+    """What a step leaves for the CPU: the losses [B] at t, the gradient's norm. On a GPU the copy is made behind its back."""
+
+    def __init__(self, step: int, lr: float, t: Tensor, losses: Tensor, norm: Tensor) -> None:
+        self.step, self.lr, self.t = step, lr, t
+        values = torch.cat([losses, norm.detach().to(losses).reshape(1)])
+        self._copied = None
+        if values.device.type == "cuda":
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+        else:
+            self._host = values
+
+    def on_host(self) -> Tensor:
+        """The losses, then the norm."""
+        if self._copied:
+            self._copied.synchronize()
+        return self._host
+
+    def check(self) -> None:
+        *losses, norm = self.on_host().tolist()
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of step {self.step} is not finite (loss {sum(losses) / len(losses):.4g}); lower optimizer.lr={self.lr:g}, "
+                f"set trainer.precision=fp32, or find the operation with debug=anomaly."
+            )
 
 
 def memory_gb(device: torch.device) -> float:

@@ -44,20 +44,21 @@ def to_unit(x: Tensor) -> Tensor:
     return 2 * x.float() / (LEVELS - 1) - 1
 
 
-def trainer(dropout: float = 0.2, importance: bool = True, seed: int = 1, **changed: Any) -> Trainer:
+def trainer(dropout: float = 0.2, importance: bool = True, seed: int = 1, x: Any = DATA, **changed: Any) -> Trainer:
     torch.manual_seed(0)
     schedule, decoder = cosine(T), DiscretizedGaussian(LEVELS)
     diffusion = Diffusion(Net(dropout), Gaussian(), schedule, V(), LearnedRange(), decoder)
     values: dict[str, Any] = {
         "steps": 30, "max_minutes": None, "batch_size": 16, "accumulate": 1, "precision": "fp32", "compile": "never", "ema_decay": 0.99,
         "grad_clip": 1.0, "log_every": 4, "val_every": 0, "detect_anomaly": False, "profile": False,
+        "workers": None,
     }  # fmt: skip
     return Trainer(
         diffusion,
         Vlb(decoder, schedule),
         Importance(schedule, history=2, uniform_mix=0.01) if importance else Uniform(schedule),
         Adam(lr=3e-3, warmup_steps=5, decay="cosine", betas=[0.9, 0.99]),
-        DATA,
+        x,
         to_unit,
         Settings(**{**values, **changed}),
         seed,
@@ -138,22 +139,6 @@ def test_a_batch_cut_into_parts_has_the_same_gradient(accumulate):
     )
 
 
-def test_every_epoch_visits_every_example_once():
-    run, seen = trainer(), []
-    for step in range(1, 51):  # 50 steps of 16 = 16 epochs of 50
-        run.step = step
-        seen.append(run._examples())
-    epochs = torch.cat(seen).reshape(16, 50)
-    assert torch.equal(epochs.sort(1).values, torch.arange(50).expand(16, 50))
-    assert len({tuple(e.tolist()) for e in epochs}) == 16
-
-
-def test_a_batch_larger_than_the_data_takes_several_epochs():
-    run = trainer(batch_size=120)
-    run.step = 1
-    assert torch.bincount(run._examples()).tolist().count(2) == 30  # 120 = 50 + 50 + 20
-
-
 def test_max_minutes_ends_the_run_and_drives_the_decay():
     run = trainer(steps=10**9, max_minutes=0.2 / 60)
     rows: list[dict[str, float]] = []
@@ -219,7 +204,7 @@ def test_the_row_reports_the_warm_up_and_appears_every_log_every_steps():
     "changed",
     [
         {"steps": 0}, {"batch_size": 0}, {"accumulate": 0}, {"log_every": 0}, {"accumulate": 17}, {"val_every": -1},
-        {"precision": "fp16"}, {"ema_decay": 1.0}, {"max_minutes": 0.0}, {"grad_clip": -1.0},
+        {"precision": "fp16"}, {"ema_decay": 1.0}, {"max_minutes": 0.0}, {"grad_clip": -1.0}, {"workers": -1}, {"workers": 65},
     ],
 )  # fmt: skip
 def test_impossible_values_are_refused_by_name(changed):

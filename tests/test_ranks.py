@@ -1,0 +1,194 @@
+"""Two processes of torchrun (gloo) are one run: the same weights, history, ledger and files as one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from difflab.cli import main
+from difflab.ranks import Ranks, current
+from difflab.task import evaluate, train
+from difflab.train import checkpoint
+from difflab.train.metrics import read
+from difflab.train.signals import Stop
+from tests.test_combinations import config_of
+
+TINY = [
+    "model.channels=16", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16", "schedule.T=30", "trainer.steps=12",
+    "trainer.batch_size=17", "trainer.accumulate=2", "trainer.log_every=3", "trainer.val_every=6", "trainer.precision=fp32",
+    "timestep.history=2", "checkpoint.every=6", "checkpoint.keep_last=9", "bound.examples=20", "bound.times=8", "bound.exact_steps=3",
+    "validation.examples=6", "preview.steps=2", "preview.count=4", "sampler.steps=5", "sampler.count=4", "fit.examples=20",
+    "chains.verify=[4]", "chains.examples=10",
+]  # fmt: skip
+DESIGN = [
+    "bound=importance",
+    "bound.examples=300",
+    "bound.target_se=0.1",
+    "bound.pilot_examples=4",
+    "bound.pilot_times=8",
+]
+DESIGN += ["bound.batch_size=64"]
+
+
+def torchrun(*overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "difflab"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        [*command, *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def done(process: subprocess.Popen[str]) -> str:
+    """What it printed."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("ranks") / "pair"
+    out = done(torchrun(*TINY, f"hydra.run.dir={directory}"))
+    assert out.count("L         bound") == 1  # one voice
+    return directory
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("ranks") / "alone"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train.run(config_of([*TINY, "tracker=none"]), directory)
+    finally:
+        torch.set_num_threads(threads)
+    return directory
+
+
+def state(run: Path, step: int = 12) -> dict[str, Any]:
+    return checkpoint.load(run / "checkpoints" / f"step_{step:08d}")
+
+
+def test_parts_cover_the_whole_in_order() -> None:
+    for count in (1, 7, 8, 17):
+        parts = [Ranks(rank, 3).part(count) for rank in range(3)]
+        assert [i for part in parts for i in range(count)[part]] == list(range(count))
+        assert max(p.stop - p.start for p in parts) - min(p.stop - p.start for p in parts) <= 1
+    assert current() == Ranks(0, 1)
+    assert Ranks().gather_parts(torch.arange(3), 3).tolist() == [0, 1, 2]
+
+
+def test_two_processes_train_as_one_does(pair: Path, alone: Path) -> None:
+    """9 and 8 of 17 examples, two micro-batches each. Gradients are added in another order: 1e-5 of the weights' size after
+    12 steps of Adam (seen: 1e-6), where a wrong scale or a wrong row would show as 1e-2."""
+    two, one = state(pair), state(alone)
+    for name, weights in one["model"].items():
+        scale = float(weights.abs().max())
+        torch.testing.assert_close(two["model"][name], weights, rtol=0, atol=1e-5 * scale, msg=name)
+        torch.testing.assert_close(two["ema"][name], one["ema"][name], rtol=0, atol=1e-5 * scale)
+    assert torch.equal(two["timestep"]["count"], one["timestep"]["count"])
+    torch.testing.assert_close(two["timestep"]["losses"], one["timestep"]["losses"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(two["meter"]["per_t"], one["meter"]["per_t"], rtol=1e-4, atol=1e-6)
+    assert two["step"] == 12
+
+
+def test_they_leave_one_run(pair: Path, alone: Path) -> None:
+    rows = [read(run / "metrics.jsonl") for run in (pair, alone)]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]] == [3, 6, 9, 12, 12]
+    for two, one in zip(*rows, strict=True):
+        assert two.keys() == one.keys()
+        for key in ("train/bpd", "train/loss", "train/grad_norm", "val/bpd"):
+            if key in one:
+                assert two[key] == pytest.approx(one[key], rel=1e-4)
+    assert len(list((pair / "wandb").glob("offline-run-*"))) == 1
+    assert json.loads((pair / "result.json").read_text())["compute"]["ranks"] == 2
+    ours = {path.relative_to(pair).parts[0] for path in pair.iterdir()} - {"wandb", ".hydra", "difflab.log"}
+    assert ours == {path.relative_to(alone).parts[0] for path in alone.iterdir()}
+    assert [run.name for run in pair.parent.iterdir()] == ["pair"]  # no second directory beside it
+
+
+def test_an_evaluation_by_two_has_the_identical_ledger(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pilot, a target that stops in mid-split, the fit, a chain: every file, byte for byte, and every count."""
+    done(torchrun("task=evaluate", f"run={pair}", *DESIGN))
+    files = {path: path.read_bytes() for path in (pair / "bound").glob("*importance*.csv")}
+    together = json.loads(next((pair / "bound").glob("*importance*.json")).read_text())
+    assert len(files) >= 8
+    for path in (pair / "bound").glob("*importance*"):
+        path.unlink()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        keep = [line for line in TINY if not line.startswith("bound.")]
+        result = evaluate.run(config_of([*keep, *DESIGN, f"run={pair}"]), pair)
+    finally:
+        torch.set_num_threads(threads)
+    assert {path: path.read_bytes() for path in files} == files
+    assert result["nfe"] == together["nfe"] < 600
+    assert result["bpd"] == together["bpd"]
+
+
+def test_two_go_on_exactly_where_two_were_interrupted(pair: Path, tmp_path: Path) -> None:
+    """From the checkpoint of step 6 to the bit, by the same command line with resume=auto."""
+    again = tmp_path / "again"
+    (again / "checkpoints").mkdir(parents=True)
+    (pair / "checkpoints" / "step_00000006").rename(again / "checkpoints" / "step_00000006")
+    done(torchrun(*TINY, f"hydra.run.dir={again}", "resume=auto"))
+    before, after = state(pair), state(again)
+    for name in before["model"]:
+        assert torch.equal(before["model"][name], after["model"][name])
+        assert torch.equal(before["ema"][name], after["ema"][name])
+    assert torch.equal(before["timestep"]["losses"], after["timestep"]["losses"])
+
+
+def test_a_signal_to_one_stops_both_after_the_same_step_with_one_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = torchrun(*TINY, "tracker=none", "trainer.steps=100000", "trainer.val_every=0", f"hydra.run.dir={run}")
+    rows = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (rows.exists() and rows.stat().st_size):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    ranks = {Path(f"/proc/{pid}/environ").read_bytes().split(b"\0RANK=")[1][:1]: int(pid) for pid in children}
+    os.kill(ranks[b"1"], signal.SIGTERM)
+    process.communicate(timeout=120)
+    saved = checkpoint.newest_first(run)
+    assert state(run, int(saved[0].name.removeprefix("step_")))["step"] > 3
+    assert not list(run.glob("result.json"))
+
+
+def test_what_torchrun_cannot_do_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", "seed=0,1", "debug=smoke"]) == 1
+    assert "a sweep runs in one process, and torchrun has started 2" in capsys.readouterr().err
+    assert main(["task=report", "runs=[a]"]) == 1
+    assert "task=report runs in one process" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_that_another_rank_has_got_is_not_a_second_one() -> None:
+    """Else the real one, a moment later, would end the process while it saves."""
+
+    class Told(Ranks):
+        def largest(self, value: float) -> float:
+            return max(value, signal.SIGTERM)
+
+    with Stop() as stop:
+        stop.agree(Told())
+        assert stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        with pytest.raises(SystemExit, match="143"):
+            stop.check()
