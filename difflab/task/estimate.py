@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from .. import ranks
 from ..assemble import Laboratory
 from ..bound.base import Design
 from ..bound.verify import affordable
@@ -25,28 +26,28 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     size = settings.batch_size
     steps = max(settings.steps - trainer.step, 0)
     if settings.max_minutes:
-        steps = min(steps, int(60 * settings.max_minutes / (size * backward)) + 1)
+        steps = min(steps, int(60 * settings.max_minutes * trainer.ranks.world / (size * backward)) + 1)
     validations = max(1, steps // settings.val_every) if settings.val_every else 1
     nfe = {
         "training": steps * size,
         "validation": validations * (_nfe(lab.validation, len(lab.data.val), lab) + _sampler_nfe(lab, preview=True)),
         "test": _final_nfe(lab) + _sampler_nfe(lab, preview=False),
     }
-    seconds = nfe["training"] * backward + (nfe["validation"] + nfe["test"]) * forward
+    seconds = (nfe["training"] * backward + (nfe["validation"] + nfe["test"]) * forward) / trainer.ranks.world
     share = nfe["validation"] * forward / (nfe["training"] * backward) if steps else 0.0
     parameters = sum(p.numel() for p in lab.model.parameters())
     parts = ", ".join(f"{count:,} {name}" for name, count in nfe.items())
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"about {duration(seconds)}: {sum(nfe.values()):,} network evaluations ({parts}) of {parameters:,} parameters "
-        f"on {lab.device} ({trainer.compute}), {memory_gb(lab.device):.1f} GB; validation takes {share:.0%} of the time of training"
+        f"on {lab.device} ({trainer.compute}{f', {trainer.ranks.world} processes' if trainer.ranks.world > 1 else ''}), {memory_gb(lab.device):.1f} GB; validation takes {share:.0%} of the time of training"
     )
 
 
 def forecast_evaluation(lab: Laboratory) -> str:
     """The same for task=evaluate, at most: what an earlier evaluation left is not done again."""
     nfe, size = _final_nfe(lab), min(lab.bound.batch_size, 128)
-    seconds = nfe * _forward_seconds(lab, lab.computing(lab.diffusion, "evaluate").model, size)
+    seconds = nfe * _forward_seconds(lab, lab.computing(lab.diffusion, "evaluate").model, size) / ranks.current().world
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"at most about {duration(seconds)}: {nfe:,} network evaluations on {lab.device}, {memory_gb(lab.device):.1f} GB"

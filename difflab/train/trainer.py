@@ -127,7 +127,7 @@ class Trainer:
         torch.set_num_threads(self.compute.threads)
         network: Network = self.averaging
         if self.compute.compile != NEVER:
-            size = (self.rows.stop - self.rows.start) // self.settings.accumulate
+            size = max(1, (self.rows.stop - self.rows.start) // self.settings.accumulate)
             inputs = torch.zeros(size, *self.shape, device=self.device), torch.zeros(size, device=self.device)
             network = compiled(self.averaging.train(), self.compute.compile, inputs, self.compute.precision == "bf16")
             if network is self.averaging:  # it could not be
