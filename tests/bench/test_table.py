@@ -32,6 +32,7 @@ def row(*speeds: float, gflop: float = 0.5, precision: str = "fp32") -> dict[str
 def test_ratios_are_taken_round_by_round() -> None:
     """Both are slow in the second round: their ratio is not."""
     assert ratio(row(40, 4, 44), row(10, 1, 10)) == Spread(4.0, 4.0, 4.4)
+    assert ratio(row(8, 4), row(1, 2)) == Spread(5.0, 2.0, 8.0)
     assert rate(row(40, 4, 44)) == Spread(40, 4, 44)
 
 
@@ -94,7 +95,7 @@ def results() -> dict[str, Any]:
         "idle_shares": {SMALL: 0.25},
         "population": {
             "origin": "somewhere", "shape": [1, 8, 8], "T": 1000, "target_se": 0.01, "sd": 1.0, "variance_error": 0.1,
-            "probed": 9, "ours": [ours], "speed": {"rows": {key: value for key, value in rows.items() if "," in key and "ours" not in key}},
+            "probed": 9, "ours": [ours], "speed": {"rows": {key: value for key, value in rows.items() if key != SAME_NETWORK}},
         },
         "levers": {
             kind: {levers.BASE.key: row(20, 22), **{lever.other.key: row(10, 10) for lever in levers.LEVERS[:3]}}
@@ -119,7 +120,7 @@ def test_the_table_says_what_was_measured_and_what_was_not() -> None:
         "at most 25.0% of a core",
         "10,000 examples, 10,000,000 nfe for ± 0.01; NOT RUN",
         f"{10_000_000 / 10 / 36:,.0f} times ours in bf16",
-        "against the fastest as shipped: 27,778 times",
+        "27,778 times by the wall clock; 1,111 times fewer evaluations, 6.00 times as many a second in interleaved rounds: 6,667 times",
         "time/work 1.50, memory 1.10",
         "0.60 s [0.50, 0.70]",
     ):
