@@ -88,6 +88,7 @@ def draw(sweeps: dict[str, list[dict[str, Any]]], path: Path) -> Path:
             above.loglog(
                 x, [seconds[0] * w / work[0] for w in work], ":", color="#444444", label="in proportion to the work"
             )
+            above.set_ylim(min(seconds) / 1.5, max(seconds) * 1.5)  # or a flat line looks like a fall
             below.semilogx(x, [row["memory_gb"] for row in rows], "s-", color=MEAN)
             below.set_ylim(0, 1.2 * max(row["memory_gb"] for row in rows))
             for axes in (above, below):
