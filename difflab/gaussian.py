@@ -35,9 +35,14 @@ BITS = Unit("bpd", "bits/dim", math.log(2.0))
 NATS = Unit("nats_per_dim", "nats/dim", 1.0)
 
 
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """x on the device; from the CPU to a GPU by way of pinned memory, so that neither waits for the other."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and not x.is_cuda else x.to(device)
+
+
 def expand(coefficient: Tensor, like: Tensor) -> Tensor:
     """A float64 coefficient [B] cast and shaped to multiply data [B, ...]: the moment it meets data, not before."""
-    return coefficient.to(like.device, like.dtype).reshape(-1, *[1] * (like.dim() - 1))
+    return sent(coefficient, like.device).to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
 
 
 def per_example(x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.base import Stored
 from ..errors import ConfigError
+from ..gaussian import sent
 
 SHARE = 0.5  # of the device's free memory: a split that takes more is not kept there, so that the network has its room
 MOST_WORKERS = 4  # that trainer.workers=null starts
@@ -198,11 +199,6 @@ def _outlive_signals(worker: int) -> None:
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def sent(x: Tensor, device: torch.device) -> Tensor:
-    """x on the device; the host does not wait for a GPU."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def _cores() -> int:

@@ -23,7 +23,9 @@ class Meter:
         for row, values in zip(self.per_t, (torch.ones_like(nats), nats, nats * nats), strict=True):
             row.index_add_(0, t, values)
         iw = iw.to(nats)
-        self.window += torch.stack([iw.new_tensor(len(t)), (iw * nats).sum() * self.T, loss.detach().double().sum()])
+        self.window += torch.stack(
+            [torch.ones_like(iw).sum(), (iw * nats).sum() * self.T, loss.detach().double().sum()]
+        )
 
     def read_window(self) -> tuple[float, float]:
         """(unbiased estimate of the sum over t = 1..T in nats, mean loss) since the last call."""

@@ -24,13 +24,14 @@ from .. import ranks
 from ..data.base import Stored
 from ..diffusion import Diffusion, Network
 from ..errors import ConfigError
+from ..gaussian import sent
 from ..objective.base import Objective
 from ..optimizer.base import Optimizer
 from ..precision import in_precision
 from ..timestep.base import Timestep
 from .compute import NEVER, Compute, compiled
-from .ema import ema_of
-from .loader import Order, sent, source_of
+from .ema import Ema
+from .loader import Order, source_of
 from .meter import Meter
 
 
@@ -102,7 +103,7 @@ class Trainer:
         self.shape, order = x.shape[1:], Order(len(x), settings.batch_size, seed, self.rows)
         self.source = source_of(x, order, settings.workers, device)
         self.compute = Compute.choose(settings.precision, settings.compile, settings.steps, device)
-        self.ema = ema_of(self.model, settings.ema_decay)
+        self.ema = Ema(self.model, settings.ema_decay)
         self.optimizer, self.curve = optimizer.create(self.model.parameters()), optimizer
         self.meter = Meter(diffusion.schedule.T, device)
         self.step, self.seconds = 0, 0.0  # optimizer steps and training time behind us, over all resumptions
@@ -175,8 +176,9 @@ class Trainer:
         self._read(all_but=LAG.get(self.device.type, 0))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update_parameters(self.model)
-        self.meter.add(t, iw, nats, iw.to(losses) * losses)
+        self.ema.update(self.model, self.step - 1)
+        iw = sent(iw, self.device)
+        self.meter.add(sent(t, self.device), iw, nats, iw.to(losses) * losses)
         if self.step % self.settings.log_every:
             return {}
         self._read()
@@ -191,7 +193,7 @@ class Trainer:
         with nullcontext() if last or self.ranks.world == 1 else self.averaging.no_sync():  # type: ignore[operator]
             prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step)
             result = self.objective(prediction, x0, eps)
-            weighted = iw.to(result.loss) * result.loss
+            weighted = sent(iw, self.device).to(result.loss) * result.loss
             if self.step == self.nan_at_step:
                 weighted = weighted * math.nan
             (weighted.sum() / self.settings.batch_size * self.ranks.world).backward()  # ranks are averaged
@@ -246,7 +248,6 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.ema.module.load_state_dict(state["ema"])
-        self.ema.n_averaged.fill_(state["step"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.timestep.load_state_dict(state["timestep"])
         self.meter.load_state_dict(state["meter"])

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.train.ema import ema_of
+from difflab.train.ema import Ema
 from difflab.train.meter import Meter
 from difflab.train.signals import Stop
 
 
 def weights_over_time(decay: float, values: list[float]) -> list[float]:
     model = torch.nn.Linear(1, 1, bias=False)
-    ema = ema_of(model, decay)
+    ema = Ema(model, decay)
     seen = []
-    for value in values:
+    for n, value in enumerate(values):
         with torch.no_grad():
             model.weight.fill_(value)
-        ema.update_parameters(model)
+        ema.update(model, n)
         seen.append(float(next(ema.module.parameters())))
     return seen
 
@@ -39,7 +39,7 @@ def test_the_average_warms_up_by_min_decay_of_1_plus_n_over_10_plus_n(decay):
 
 def test_the_average_is_evaluated_without_dropout_and_never_trained():
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)).train()
-    ema = ema_of(model, 0.9)
+    ema = Ema(model, 0.9)
     x = torch.ones(3, 4)
     assert torch.equal(ema(x), ema(x)) and not ema(x).requires_grad
     assert model.training and all(p.requires_grad for p in model.parameters())
