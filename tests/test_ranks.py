@@ -192,3 +192,17 @@ def test_a_signal_that_another_rank_has_got_is_not_a_second_one() -> None:
         time.sleep(0.01)
         with pytest.raises(SystemExit, match="143"):
             stop.check()
+
+
+def test_torchrun_hands_a_signal_on_and_so_each_process_gets_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("difflab.train.signals.current", lambda: Ranks(0, 2))
+    with Stop() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        assert stop.requested
+    monkeypatch.setattr("difflab.train.signals.current", Ranks)
+    with Stop() as alone:
+        alone.signal = signal.SIGTERM
+        with pytest.raises(SystemExit, match="143"):
+            alone._handle(signal.SIGTERM, None)

@@ -97,6 +97,8 @@ class Suite:
             for name in self.options.only or self.length.sections:
                 say(f"-- {name}, after {time.perf_counter() - started:.0f} s")
                 getattr(self, name)()
+                if self.options.json:  # what is measured is kept, whatever becomes of the rest
+                    write_json(self.options.json, self.results)
         self.results["seconds"] = time.perf_counter() - started
         return self.results
 

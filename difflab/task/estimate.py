@@ -22,7 +22,8 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     but its weights, and every training step seeds its own randomness.
     """
     settings = trainer.settings
-    forward, backward = _seconds(lab, trainer, settings.batch_size // settings.accumulate)
+    rows = trainer.rows.stop - trainer.rows.start
+    forward, backward = _seconds(lab, trainer, max(1, rows // settings.accumulate))
     size = settings.batch_size
     steps = max(settings.steps - trainer.step, 0)
     if settings.max_minutes:

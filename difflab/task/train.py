@@ -234,6 +234,7 @@ class Session:
         if self.ranks.first:
             checkpoint.save(directory, state)
             checkpoint.prune(self.run_dir, self.lab.config["checkpoint"]["keep_last"])
+        self.ranks.share(None)  # nobody ends before it is saved: torchrun would end the one who saves
 
     def _restore(self) -> None:
         """`resume` (go on exactly) or `init` (another run's weights, everything else fresh)."""

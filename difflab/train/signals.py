@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Self
 
-from ..ranks import Ranks
+from ..ranks import Ranks, current
 
 
 class Stop:
@@ -34,7 +34,8 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:  # asked twice: whoever asks does not want to wait
+        # asked twice: whoever asks does not want to wait; but torchrun hands on what a scheduler has sent to all
+        if self.signal is not None and current().world == 1:
             raise SystemExit(128 + number)
         self.signal = number
 

@@ -40,6 +40,15 @@ def test_a_process_that_ends_is_a_sentence() -> None:
         alone(broken, "describe")
 
 
+def test_a_process_that_is_killed_ends_neither_the_suite_nor_its_end() -> None:
+    """As the kernel does where memory is short; what was written to it is still in the pipe's buffer."""
+    with Worker(Entry("killed", "improved_style:ImprovedStyle", False)) as worker:
+        worker._process.kill()
+        worker._process.wait()
+        with pytest.raises(Failed, match="its process ended"):
+            worker.ask("describe")
+
+
 class Scripted:
     """A worker that computes nothing: its log says in which order all of them were asked."""
 
