@@ -8,19 +8,22 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..diffusion import Network
 from ..errors import ConfigError
 from ..precision import resolve
+from ..ranks import Ranks
 
 NEVER = "never"
 COMPILE = ("auto", NEVER, "default", "reduce-overhead", "max-autotune")  # the last three: torch.compile's modes
-WORTH = 2000  # steps from which auto compiles: the minute that compiling takes is then a small part of the run
+GRAPHS = COMPILE[3:]  # those that record CUDA graphs
+TRIES = 3  # of each shape: a mode that records graphs warms up, records and replays
+WORTH, WORTH_MINUTES = 2000, 20  # from which auto compiles: the minute that it takes is then a small part of the run
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,20 @@ class Compute:
     threads: int
 
     @classmethod
-    def choose(cls, precision: str, compile: str, steps: int, device: torch.device) -> Compute:
-        """What trainer.precision and trainer.compile mean on this machine, for a run of so many steps."""
+    def choose(cls, precision: str, compile: str, steps: int, minutes: float | None, device: torch.device) -> Compute:
+        """What trainer.precision and trainer.compile mean on this machine, for a run of at most so many steps or minutes."""
         if compile not in COMPILE:
             raise ConfigError(f"trainer.compile={compile} is not one of {', '.join(COMPILE)}.")
         if compile == "auto":
-            compile = "default" if steps >= WORTH and compiling_pays(device) else NEVER
+            long = steps >= WORTH and (minutes or WORTH_MINUTES) >= WORTH_MINUTES
+            compile = "default" if long and compiling_pays(device) else NEVER
         return cls(resolve("trainer.precision", precision, device), compile, torch.get_num_threads())
 
-    def resumed(self, saved: dict[str, Any], precision: str, compile: str) -> Compute:
-        """This run's, where `precision` or `compile` name a choice, else what the run had before."""
-        threads = self.threads if "OMP_NUM_THREADS" in os.environ else saved["threads"]
+    def resumed(self, saved: dict[str, Any], precision: str, compile: str, ranks: int) -> Compute:
+        """This run's, where `precision` or `compile` name a choice, else what the run had before; its threads if as many
+        `ranks` go on (torchrun gives each one thread) and OMP_NUM_THREADS does not say otherwise."""
+        as_before = saved.get("ranks", ranks) == ranks and "OMP_NUM_THREADS" not in os.environ
+        threads = saved["threads"] if as_before else self.threads
         return Compute(
             saved["precision"] if precision == "auto" else self.precision,
             saved["compile"] if compile == "auto" else self.compile,
@@ -64,25 +70,29 @@ def compiling_pays(device: torch.device) -> bool:
     return device.type == "cuda" or bool(can.get("amx_bf16"))
 
 
-def compiled(model: nn.Module, mode: str, inputs: tuple[torch.Tensor, torch.Tensor], autocast: bool) -> Network:
-    """The model compiled for inputs of this shape, tried once, forward and backward; or, where that does not work (no
-    compiler, an operation that is not supported), the model itself and one line that says why."""
+def compiled(
+    model: nn.Module, mode: str, inputs: Sequence[tuple[Tensor, Tensor]], autocast: bool, ranks: Ranks
+) -> nn.Module:
+    """The model compiled for each of the inputs (x_t, log_snr), tried on them forward and backward; or, where that does not
+    work on some rank (no compiler, an operation that is not supported), the model itself and one line that says why."""
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torch's cache on the disk")
     print(f"compiling the network: a minute or two, or seconds if {cache} holds it", file=sys.stderr, flush=True)
-    started = time.perf_counter()
+    started, failure, fast = time.perf_counter(), "", model
     try:
-        fast: Network = torch.compile(model, mode=mode, dynamic=False)
-        with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=autocast):
-            out = fast(*inputs, None)
-        out.float().sum().backward()
+        fast = torch.compile(model, mode=mode, dynamic=False)
+        for given in [*inputs] * TRIES:
+            with torch.autocast(given[0].device.type, torch.bfloat16, enabled=autocast):
+                out = fast(*given, None)
+            out.float().sum().backward()
     except Exception as error:  # whatever a compiler and its back ends raise
-        reason = str(error).strip().splitlines()
-        print(
-            f"not compiled, the run goes on without ({type(error).__name__}: {reason[0] if reason else ''})",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        fast = model
-    else:
-        print(f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        failure = f"{type(error).__name__}: {''.join(str(error).strip().splitlines()[:1])}"
     model.zero_grad(set_to_none=True)
-    return fast
+    if ranks.largest(bool(failure)):
+        print(
+            f"not compiled, the run goes on without ({failure or 'another process failed'})",
+            file=sys.stderr,
+            flush=True,
+        )
+        return model
+    print(f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return fast  # type: ignore[return-value]

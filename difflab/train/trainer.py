@@ -29,7 +29,7 @@ from ..objective.base import Objective
 from ..optimizer.base import Optimizer
 from ..precision import in_precision
 from ..timestep.base import Timestep
-from .compute import NEVER, Compute, compiled
+from .compute import GRAPHS, NEVER, Compute, compiled
 from .ema import Ema
 from .loader import Order, source_of
 from .meter import Meter
@@ -61,6 +61,11 @@ class Settings:
             raise ConfigError(
                 f"trainer.accumulate={self.accumulate} cuts a batch of trainer.batch_size={self.batch_size} into parts: it must not exceed it."
             )
+        if self.accumulate > 1 and self.compile in GRAPHS:
+            raise ConfigError(
+                f"trainer.compile={self.compile} replays recorded steps, which would write over the gradients that "
+                f"trainer.accumulate={self.accumulate} adds up; set trainer.compile=default or trainer.accumulate=1."
+            )
         if self.val_every < 0:
             raise ConfigError(f"trainer.val_every={self.val_every} must be at least 0 (0: validate only at the end).")
         if self.workers is not None and not 0 <= self.workers <= 64:
@@ -73,7 +78,9 @@ class Settings:
                 raise ConfigError(f"trainer.{name}={value} must be a positive number or null.")
 
 
-LAG = {"cuda": 1}  # steps by which the CPU lags behind
+# Steps after which the CPU looks at a step's losses: a GPU is not waited for in every step. The importance history then
+# is as late at every step, whatever is logged, validated or saved in between.
+LAG = {"cuda": 1}
 
 
 class Trainer:
@@ -95,14 +102,16 @@ class Trainer:
         self.model, self.diffusion, self.objective, self.timestep = diffusion.model, diffusion, objective, timestep
         self.to_unit, self.settings, self.seed, self.device = to_unit, settings, seed, device
         self.ranks = ranks.current()
-        self.rows = self.ranks.part(settings.batch_size)  # of every batch: this rank's
-        if self.rows.start == self.rows.stop:
+        if settings.batch_size < self.ranks.world:
             raise ConfigError(
                 f"trainer.batch_size={settings.batch_size} leaves nothing for some of {self.ranks.world} processes; raise it or start fewer."
             )
+        self.rows = self.ranks.part(settings.batch_size)  # of every batch: this rank's
         self.shape, order = x.shape[1:], Order(len(x), settings.batch_size, seed, self.rows)
         self.source = source_of(x, order, settings.workers, device)
-        self.compute = Compute.choose(settings.precision, settings.compile, settings.steps, device)
+        self.compute = Compute.choose(
+            settings.precision, settings.compile, settings.steps, settings.max_minutes, device
+        )
         self.ema = Ema(self.model, settings.ema_decay)
         self.optimizer, self.curve = optimizer.create(self.model.parameters()), optimizer
         self.meter = Meter(diffusion.schedule.T, device)
@@ -118,21 +127,32 @@ class Trainer:
         return replace(self.diffusion, model=self.ema)
 
     @cached_property
+    def micro(self) -> tuple[Tensor, ...]:
+        """Rows of each micro-batch, counted from this rank's first: of equal size, or one more."""
+        count = self.rows.stop - self.rows.start
+        return torch.arange(count).tensor_split(min(self.settings.accumulate, count))
+
+    @cached_property
     def averaging(self) -> Module:
-        """The model, or what averages its gradients over the ranks."""
-        return self.ranks.averaging(self.model, self.device)
+        """The model, compiled if `compute` says so, or what averages its gradients over the ranks."""
+        torch.set_num_threads(self.compute.threads)
+        model = self.model
+        if self.compute.compile != NEVER:
+            sizes = {len(rows) for rows in self.micro}
+            inputs = [
+                (torch.zeros(size, *self.shape, device=self.device), torch.zeros(size, device=self.device))
+                for size in sorted(sizes)
+            ]
+            bf16 = self.compute.precision == "bf16"
+            model = compiled(self.model.train(), self.compute.compile, inputs, bf16, self.ranks)
+            if model is self.model:  # it could not be
+                self.compute = replace(self.compute, compile=NEVER)
+        return self.ranks.averaging(model, self.device)
 
     @cached_property
     def trained(self) -> Diffusion:
         """The diffusion that training steps evaluate: its network computes as `compute` says."""
-        torch.set_num_threads(self.compute.threads)
         network: Network = self.averaging
-        if self.compute.compile != NEVER:
-            size = max(1, (self.rows.stop - self.rows.start) // self.settings.accumulate)
-            inputs = torch.zeros(size, *self.shape, device=self.device), torch.zeros(size, device=self.device)
-            network = compiled(self.averaging.train(), self.compute.compile, inputs, self.compute.precision == "bf16")
-            if network is self.averaging:  # it could not be
-                self.compute = replace(self.compute, compile=NEVER)
         return replace(self.diffusion, model=in_precision(network, self.compute.precision, self.device))
 
     @property
@@ -168,12 +188,12 @@ class Trainer:
         batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
         t, iw = self.timestep.sample(batch, noise["cpu"])
         eps = torch.randn((batch, *self.shape), generator=noise["device"], device=self.device)[self.rows]
-        micro = torch.arange(len(x0)).chunk(self.settings.accumulate)
-        parts = [self._backward(x0, eps, t[self.rows], iw[self.rows], rows, rows is micro[-1]) for rows in micro]
+        last = self.micro[-1]
+        parts = [self._backward(x0, eps, t[self.rows], iw[self.rows], rows, rows is last) for rows in self.micro]
         losses, nats = self.ranks.gather_parts(torch.cat(parts), batch).unbind(1)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
-        self._unread.append(_Losses(self.step, lr, t, losses, norm))
-        self._read(all_but=LAG.get(self.device.type, 0))
+        self._unread.append(_Losses.left(self.step, lr, t, losses, norm))
+        self._observe()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model, self.step - 1)
@@ -181,7 +201,7 @@ class Trainer:
         self.meter.add(sent(t, self.device), iw, nats, iw.to(losses) * losses)
         if self.step % self.settings.log_every:
             return {}
-        self._read()
+        self.check()
         return self._row(lr, float(norm), x0)
 
     def _backward(self, x0: Tensor, eps: Tensor, t: Tensor, iw: Tensor, rows: Tensor, last: bool) -> Tensor:
@@ -199,13 +219,18 @@ class Trainer:
             (weighted.sum() / self.settings.batch_size * self.ranks.world).backward()  # ranks are averaged
         return torch.stack([result.loss.detach(), result.nats.detach().to(result.loss)], 1)
 
-    def _read(self, all_but: int = 0) -> None:
-        """Look at what steps left for the CPU, but for the last `all_but`. Raises FloatingPointError before an update, or on
-        a GPU, which is not waited for in every step, before anything of it is logged or saved."""
-        while len(self._unread) > all_but:
+    def _observe(self) -> None:
+        """Tell the timestep sampler of the steps that are LAG behind."""
+        while len(self._unread) > LAG.get(self.device.type, 0):
             losses = self._unread.popleft()
             losses.check()
-            self.timestep.observe(losses.t, losses.on_host()[:-1])
+            self.timestep.observe(losses.t, losses.values()[:-1])
+
+    def check(self) -> None:
+        """FloatingPointError if a step left a gradient that is not finite. It is raised before the update, or on a GPU
+        one step later, and always before anything of it is logged, validated or saved."""
+        for losses in self._unread:
+            losses.check()
 
     def _seed_step(self) -> dict[str, torch.Generator]:
         """Generators of this step's randomness; the global one serves dropout."""
@@ -232,17 +257,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as one dict of tensors and plain values."""
-        self._read()
+        self.check()
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "timestep": self.timestep.state_dict(),
+            "unread": [losses.state() for losses in self._unread],
             "meter": self.meter.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
-            "compute": self.compute.state(),
+            "compute": self.compute.state() | {"ranks": self.ranks.world},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -250,36 +276,46 @@ class Trainer:
         self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.timestep.load_state_dict(state["timestep"])
+        self._unread = deque(_Losses(**losses) for losses in state.get("unread", ()))
         self.meter.load_state_dict(state["meter"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         before = state.get("compute", self.compute.state())  # not in the checkpoints of 0.1.0's first days
-        self.compute = self.compute.resumed(before, self.settings.precision, self.settings.compile)
-        self.__dict__.pop("trained", None)
+        self.compute = self.compute.resumed(before, self.settings.precision, self.settings.compile, self.ranks.world)
+        for name in ("averaging", "trained"):
+            self.__dict__.pop(name, None)
 
 
+@dataclass(frozen=True)
 class _Losses:
-    """What a step leaves for the CPU: the losses [B] at t, the gradient's norm. On a GPU the copy is made behind its back."""
+    """What a step leaves for the CPU: at t [B] the losses [B] and, behind them in `host`, the gradient's norm."""
 
-    def __init__(self, step: int, lr: float, t: Tensor, losses: Tensor, norm: Tensor) -> None:
-        self.step, self.lr, self.t = step, lr, t
+    step: int
+    lr: float
+    t: Tensor
+    host: Tensor
+    copied: torch.cuda.Event | None = None  # on a GPU: after it, `host` holds them
+
+    @classmethod
+    def left(cls, step: int, lr: float, t: Tensor, losses: Tensor, norm: Tensor) -> _Losses:
         values = torch.cat([losses, norm.detach().to(losses).reshape(1)])
-        self._copied = None
-        if values.device.type == "cuda":
-            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._host.copy_(values, non_blocking=True)
-            self._copied = torch.cuda.Event()
-            self._copied.record()
-        else:
-            self._host = values
+        if values.device.type != "cuda":
+            return cls(step, lr, t, values)
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        return cls(step, lr, t, host, copied)
 
-    def on_host(self) -> Tensor:
-        """The losses, then the norm."""
-        if self._copied:
-            self._copied.synchronize()
-        return self._host
+    def values(self) -> Tensor:
+        if self.copied:
+            self.copied.synchronize()
+        return self.host
+
+    def state(self) -> dict[str, Any]:
+        return {"step": self.step, "lr": self.lr, "t": self.t, "host": self.values().clone()}
 
     def check(self) -> None:
-        *losses, norm = self.on_host().tolist()
+        *losses, norm = self.values().tolist()
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"the gradient of step {self.step} is not finite (loss {sum(losses) / len(losses):.4g}); lower optimizer.lr={self.lr:g}, "

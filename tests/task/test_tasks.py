@@ -198,6 +198,15 @@ def test_a_non_finite_gradient_stops_before_the_update(tmp_path: Path) -> None:
     assert all(bool(value.isfinite().all()) for value in state["model"].values())
 
 
+def test_a_lagging_cpu_looks_at_the_gradient_before_it_validates(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("difflab.train.trainer.LAG", {"cpu": 1})
+    late = [*TINY, "debug.nan_at_step=4", "trainer.val_every=4", "trainer.log_every=100"]
+    with pytest.raises(FloatingPointError, match="step 4"):
+        train.run(config_of(late), tmp_path)
+    assert not list(tmp_path.rglob("val_*"))
+    assert [path.name for path in checkpoint.newest_first(tmp_path)] == ["step_00000002"]
+
+
 @pytest.fixture
 def copy(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished[0], tmp_path / "copy"))
@@ -276,15 +285,16 @@ def test_a_run_of_an_older_version_is_evaluated_with_its_own_values(copy: Path) 
     (copy / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
     job = config_of(["task=compare", f"runs=[{copy}]", "bound=exhaustive", "seed=9"])
     with composer(conf_directory(), load_schema()):
-        own = compare.evaluation(copy, settings["bound"] | {"times": 4}, job)
+        own = compare.evaluation(copy, settings["bound"] | {"times": 4, "precision": "bf16"}, job)
     assert own["bound"] == settings["bound"] | {"times": 4, "target_se": None}
+    assert own["precision"] == settings["precision"] | {"evaluate": "bf16"}
     assert own["trainer"] == settings["trainer"] | {"ema_decay": job["trainer"]["ema_decay"]}
     assert (own["schedule"], own["data"], own["seed"]) == (settings["schedule"], settings["data"], 0)
     assert (own["task"]["name"], own["run"], own["runs"]) == ("evaluate", str(copy), None)
     assert own["fit"] == job["fit"] and own["chains"]["verify"] == []
     (copy / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings | {"plugins": ["os"]}))
     assert (
-        compare.evaluation(copy, settings["bound"], job)["plugins"] == []
+        compare.evaluation(copy, settings["bound"] | {"precision": "fp32"}, job)["plugins"] == []
     )  # those of the run's command line do not count
 
 

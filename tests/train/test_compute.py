@@ -7,7 +7,8 @@ import torch
 
 from difflab.errors import ConfigError
 from difflab.precision import BFloat16
-from difflab.train.compute import NEVER, WORTH, Compute, compiled
+from difflab.ranks import Ranks
+from difflab.train.compute import NEVER, WORTH, WORTH_MINUTES, Compute, compiled
 from tests.train.test_trainer import trainer, until
 
 CPU = torch.device("cpu")
@@ -19,22 +20,33 @@ def capable(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
 
 def test_only_long_runs_on_a_matrix_unit_compile_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     capable(monkeypatch, amx_bf16=True)
-    assert Compute.choose("auto", "auto", WORTH, CPU).compile == "default"
-    assert Compute.choose("auto", "auto", WORTH - 1, CPU).compile == NEVER
+    assert Compute.choose("auto", "auto", WORTH, None, CPU).compile == "default"
+    assert Compute.choose("auto", "auto", WORTH, WORTH_MINUTES, CPU).compile == "default"
+    assert Compute.choose("auto", "auto", WORTH, WORTH_MINUTES - 1, CPU).compile == NEVER
+    assert Compute.choose("auto", "auto", WORTH - 1, None, CPU).compile == NEVER
     capable(monkeypatch, avx512_bf16=True)
-    assert Compute.choose("auto", "auto", WORTH, CPU).compile == NEVER
-    assert Compute.choose("auto", "reduce-overhead", 1, CPU).compile == "reduce-overhead"
+    assert Compute.choose("auto", "auto", WORTH, None, CPU).compile == NEVER
+    assert Compute.choose("auto", "reduce-overhead", 1, None, CPU).compile == "reduce-overhead"
     with pytest.raises(ConfigError, match=r"trainer\.compile=fast is not one of auto, never"):
-        Compute.choose("auto", "fast", 1, CPU)
+        Compute.choose("auto", "fast", 1, None, CPU)
+
+
+def test_recorded_steps_do_not_add_up_gradients() -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.compile=max-autotune replays .* trainer\.accumulate=2 adds up"):
+        trainer(compile="max-autotune", accumulate=2)
 
 
 def test_a_resumed_run_computes_as_before_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     here, before = Compute("fp32", NEVER, 2), {"precision": "bf16", "compile": "default", "threads": 7}
-    assert here.resumed(before, "auto", "auto") == Compute("bf16", "default", 7)
-    assert here.resumed(before, "fp32", NEVER) == Compute("fp32", NEVER, 7)
+    assert here.resumed(before, "auto", "auto", 1) == Compute("bf16", "default", 7)
+    assert here.resumed(before, "fp32", NEVER, 1) == Compute("fp32", NEVER, 7)
+    assert here.resumed(before | {"ranks": 2}, "auto", "auto", 2).threads == 7
+    assert (
+        here.resumed(before | {"ranks": 2}, "auto", "auto", 1).threads == 2
+    )  # torchrun's one thread each is not for one
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert here.resumed(before, "auto", "auto").threads == 2
+    assert here.resumed(before, "auto", "auto", 1).threads == 2
 
 
 def test_a_trainer_takes_up_what_its_checkpoint_says() -> None:
@@ -79,13 +91,44 @@ def test_a_compiler_that_fails_leaves_the_network_and_one_line(monkeypatch, caps
         return fast
 
     monkeypatch.setattr(torch, "compile", broken)
-    assert compiled(model, "default", inputs(), autocast=False) is model
+    assert compiled(model, "default", [inputs()], False, Ranks()) is model
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == "not compiled, the run goes on without (RuntimeError: no C++ compiler)"
     assert len(said) == 2
     run = trainer(compile="default", steps=2)
     run.run(lambda row: None)
     assert run.compute.compile == NEVER
+
+
+def test_a_compiler_that_fails_elsewhere_leaves_all_processes_alike(monkeypatch, capsys) -> None:
+    class Told(Ranks):
+        def largest(self, value: float) -> float:
+            return 1.0
+
+    model = trainer().model
+    monkeypatch.setattr(torch, "compile", lambda model, mode, dynamic: model)
+    assert compiled(model, "default", [inputs()], False, Told()) is model
+    assert capsys.readouterr().err.splitlines()[-1].endswith("without (another process failed)")
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_every_size_of_a_micro_batch_is_compiled_before_the_clock_runs(monkeypatch) -> None:
+    seen = []
+
+    def watched(model, mode, dynamic):
+        def fast(x_t, *rest):
+            seen.append(len(x_t))
+            return model(x_t, *rest)
+
+        return fast
+
+    monkeypatch.setattr(torch, "compile", watched)
+    run = trainer(compile="default", steps=2, batch_size=17, accumulate=4)
+    assert run.trained
+    assert set(seen) == {4, 5}
+    seen.clear()
+    run.train_step()
+    assert seen == [5, 4, 4, 4]
 
 
 def test_compiled_steps_are_the_same_steps(monkeypatch) -> None:

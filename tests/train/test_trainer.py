@@ -87,9 +87,12 @@ def flat(state: Any) -> dict[str, Tensor]:
     return {f"{key}/{path}": value for key, inner in items for path, value in flat(inner).items()}
 
 
+@pytest.mark.parametrize("lag", [0, 1])
 @pytest.mark.parametrize("stop", [1, 10, 13])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_by_bit(tmp_path: Path, stop):
-    """With dropout and an importance sampler's history, through a checkpoint on disk, in mid-epoch and mid-window."""
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_by_bit(tmp_path: Path, monkeypatch, stop, lag):
+    """With dropout and an importance sampler's history, through a checkpoint on disk, in mid-epoch and mid-window; and where
+    the CPU lags behind, as on a GPU."""
+    monkeypatch.setattr("difflab.train.trainer.LAG", {"cpu": lag})
     whole, rows = trainer(), []
     whole.run(rows.append)
 
@@ -111,6 +114,30 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_by_bit(tmp_path: Path, s
     clock = {"train/images_per_s", "train/memory_gb"}
     drop_clock = [{k: v for k, v in row.items() if k not in clock} for row in rows]
     assert [{k: v for k, v in row.items() if k not in clock} for row in before + after] == drop_clock
+
+
+def test_what_a_lagging_cpu_has_seen_does_not_depend_on_what_is_logged_and_saved(monkeypatch):
+    """The importance history is one step late at every step."""
+
+    def history(lag: int, log_every: int, saves: bool) -> dict[str, Tensor]:
+        monkeypatch.setattr("difflab.train.trainer.LAG", {"cpu": lag})
+        run = trainer(log_every=log_every)
+        run.run(lambda row: run.state_dict() if saves else None)  # type: ignore[func-returns-value]
+        return flat({key: run.state_dict()[key] for key in ("model", "timestep")})
+
+    late, on_time = history(1, 1000, saves=False), history(0, 1000, saves=False)
+    for other in (history(1, 1, saves=False), history(1, 7, saves=True)):
+        assert all(torch.equal(value, late[name]) for name, value in other.items())
+    assert not all(torch.equal(value, late[name]) for name, value in on_time.items())
+
+
+def test_a_lagging_cpu_saves_nothing_that_is_not_finite(monkeypatch):
+    monkeypatch.setattr("difflab.train.trainer.LAG", {"cpu": 1})
+    run = trainer(log_every=1000)
+    run.nan_at_step = 5
+    with pytest.raises(FloatingPointError, match="step 5"):
+        run.run(lambda row: run.state_dict() if run.step == 5 else None)  # type: ignore[func-returns-value]
+    assert run.step == 5
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not():
