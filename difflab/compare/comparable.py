@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..gaussian import BITS, NATS
 
+FP32 = "fp32"  # the precision of results that are older than the choice of one
+
 # what differs -> (what the two are, the remedy); {a} and {b} are their values
 SENTENCES = {
     "unit": (
@@ -31,7 +33,7 @@ SENTENCES = {
     ),
     "precision": (
         "their networks were evaluated in {a} and in {b}, which moves a bound by more than a paired difference may hide",
-        "measure both alike with task=evaluate precision.evaluate=fp32",
+        "task=compare runs=[...] measures them alike",
     ),
     "clip_x0": (
         "bound.clip_x0={a} and bound.clip_x0={b} are two models with two bounds",
@@ -50,7 +52,7 @@ def facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
         "levels": result.get("levels"),
         "split": result.get("split"),
         "split_sha256": result.get("split_sha256"),
-        "precision": result.get("precision"),
+        "precision": result.get("precision", FP32) if result else None,
         "clip_x0": result.get("clip_x0"),
     }
     return {key: value for key, value in known.items() if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ import yaml
 
 from ..errors import ConfigError
 from ..train import checkpoint
-from .comparable import check_comparable, facts
+from .comparable import FP32, check_comparable, facts
 from .measurement import Measurement, read, read_own
 
-# what a measurement is: the other keys of bound say how long it may take
-DESIGN = ("method", "examples", "draws", "times", "exact_steps", "clip_x0", "seed")
+# what a measurement is, and what the user calls it: the other keys of bound say how long it may take
+DESIGN = {key: f"bound.{key}" for key in ("method", "examples", "draws", "times", "exact_steps", "clip_x0", "seed")} | {
+    "precision": "precision.evaluate"
+}
 
-Evaluate = Callable[[Path, Mapping[str, Any]], tuple[Path, Mapping[str, Any]]]  # (run, bound) -> (stem, result)
+Evaluate = Callable[[Path, Mapping[str, Any]], tuple[Path, Mapping[str, Any]]]  # (run, design) -> (stem, result)
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ def measured_alike(
     default: Mapping[str, Any],
     evaluate: Evaluate,
     say: Callable[[str], None],
-    typed: bool = False,
+    typed: Collection[str] = (),
 ) -> Sources:
-    """Every run measured as most of them were, evaluated where that is missing. `default`: the bound node that holds if
-    none was measured, or (`typed`: the user asked for it) whatever they were measured with.
+    """Every run measured as most of them were, evaluated where that is missing. `default`: the design (a bound node and its
+    `precision`) that holds if none was measured, or, for the groups the user has `typed`, whatever they were measured with.
 
     `evaluate` measures a run's checkpoint; `say` tells the user before it does. A run without a checkpoint, or whose
     evaluation is refused, is listed as failed.
@@ -69,9 +71,11 @@ def measured_alike(
                 raise
             why[directory] = "its per-example terms are missing"
     known = [(d, facts(own[d].result if d in own else {}, configuration(d))) for d, _ in names]
-    check_comparable(known, ignore=("clip_x0",))  # before anything is evaluated; clip_x0 is made alike
+    check_comparable(known, ignore=("clip_x0", "precision"))  # before anything is evaluated; those are made alike
     made = [design(m.result, m.directory) for m in own.values()]
-    wanted = dict(default) if typed else usual(made) or dict(default)
+    as_most = usual(made) or dict(default)
+    wanted = dict(default) if "bound" in typed else as_most
+    wanted = wanted | {"precision": (default if "precision" in typed else as_most)["precision"]}
     for directory, measurement in own.items():
         difference = differs(design(measurement.result, directory), wanted)
         if difference:
@@ -117,9 +121,9 @@ def configuration(directory: Path) -> dict[str, Any]:
 
 
 def design(result: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """How a result was measured: its own record or, where it is older than that, the run's configuration."""
+    """How a result was measured: its own record or, where it is older than that, the run's configuration (and float32)."""
     bound = result.get("bound") or configuration(directory).get("bound")
-    return dict(bound) if isinstance(bound, Mapping) else {}
+    return {**bound, "precision": result.get("precision", FP32)} if isinstance(bound, Mapping) else {}
 
 
 def usual(designs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -135,7 +139,7 @@ def differs(design: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
         have, want = design.get(key), wanted.get(key)
         enough = key == "examples" and (have is None or (want is not None and int(have) >= int(want)))
         if design and have != want and not enough:
-            return f"it was measured with bound.{key}={_word(have)} and not {_word(want)}"
+            return f"it was measured with {DESIGN[key]}={_word(have)} and not {_word(want)}"
     return None
 
 
@@ -153,10 +157,7 @@ def fitting(
     for path in sorted((directory / "bound").glob(f"step_{step:08d}-*.json")):
         try:
             result = json.loads(path.read_bytes())
-            fits = result["bound"] and result["unit"] and not differs(result["bound"], wanted)
-            fits = (
-                fits and result.get("precision", "fp32") == "fp32"
-            )  # what a run is evaluated with unless told otherwise
+            fits = result["bound"] and result["unit"] and not differs(design(result, directory), wanted)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # another kind of file
         stem = path.with_suffix("")
@@ -165,8 +166,8 @@ def fitting(
     return None
 
 
-def described(bound: Mapping[str, Any]) -> str:
-    return " ".join(f"bound.{key}={_word(bound[key])}" for key in DESIGN if key in bound)
+def described(design: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_word(design[key])}" for key, name in DESIGN.items() if key in design)
 
 
 def _key(design: Mapping[str, Any]) -> tuple[Any, ...]:

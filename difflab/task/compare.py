@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
+from ..compare.comparable import FP32
 from ..compare.markdown import page
 from ..compare.names import directories, distinguishing, job_directories, labels
 from ..compare.ranking import Entry, log_snr_table, rank, table, term_table
@@ -28,12 +29,12 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     found = directories(config["runs"])
     names = labels(found)
 
-    def evaluate(directory: Path, bound: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]]:
-        return _evaluate(directory, bound, config, run_dir)
+    def evaluate(directory: Path, design: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]]:
+        return _evaluate(directory, design, config, run_dir)
 
-    sources = measured_alike(
-        [(d, names[d]) for d in found], config["bound"], evaluate, _say, typed="bound" in config.get("typed", ())
-    )
+    default = {**config["bound"], "precision": _precision(config)}
+    runs = [(d, names[d]) for d in found]
+    sources = measured_alike(runs, default, evaluate, _say, typed=config.get("typed", ()))
     print(_written(sources, run_dir, {}), flush=True)
     return {"comparison": str(run_dir / "comparison.md")}
 
@@ -73,19 +74,30 @@ def _seeds(entries: list[Entry]) -> list[Group]:
     return groups(runs, [configuration(run.directory) for run in runs], [names[run.directory] for run in runs])
 
 
+def _precision(config: Mapping[str, Any]) -> str:
+    """What precision.evaluate means here."""
+    name = str(config["precision"]["evaluate"])
+    if name == FP32:  # torch takes seconds, and most comparisons do without
+        return name
+    from ..assemble import choose_device
+    from ..precision import resolve
+
+    return resolve("precision.evaluate", name, choose_device(config["device"]))
+
+
 def _evaluate(
-    directory: Path, bound: Mapping[str, Any], config: Mapping[str, Any], run_dir: Path
+    directory: Path, design: Mapping[str, Any], config: Mapping[str, Any], run_dir: Path
 ) -> tuple[Path, Mapping[str, Any]]:
     """Measure a run's newest checkpoint as task=evaluate does; (stem of the files, result)."""
     from . import evaluate
 
-    result = evaluate.run(evaluation(directory, bound, config), run_dir)
-    stem = f"{evaluate.stem(int(result['step']))}-{bound['method']}"
-    return Path(result.get("files", directory / "bound" / stem)), result
+    result = evaluate.run(evaluation(directory, design, config), run_dir)
+    return Path(result["files"]), result
 
 
-def evaluation(directory: Path, bound: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of task=evaluate run=DIRECTORY with the measuring node `bound`, on the device of `config`.
+def evaluation(directory: Path, design: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of task=evaluate run=DIRECTORY with the `design` (a bound node and its precision), on the device of
+    `config`.
 
     The run's own values; groups and keys that its version did not have yet come from `config` and today's files. (A job
     cannot compose another configuration: Hydra is at work.)
@@ -95,7 +107,8 @@ def evaluation(directory: Path, bound: Mapping[str, Any], config: Mapping[str, A
     from ..config.schema import load_schema
 
     schema, saved = load_schema(), load_run(directory)
-    own = {**config, **saved.config, "bound": dict(bound)}
+    bound = {key: value for key, value in design.items() if key != "precision"}
+    own = {**config, **saved.config, "bound": bound}
     for package in saved.config.keys() & schema.packages.keys():
         group = schema.packages[package]
         choice = saved.choices.get(group if group == package else f"{group}@{package}")
@@ -105,6 +118,7 @@ def evaluation(directory: Path, bound: Mapping[str, Any], config: Mapping[str, A
         "device": config["device"], "plugins": config["plugins"],
     }  # fmt: skip
     own["chains"] = {**own["chains"], "verify": []}  # a comparison has no use for those
+    own["precision"] = {**own["precision"], "evaluate": design["precision"]}
     extra = {key: own.pop(key, None) for key in ("sweep", "choices", "typed")}
     choices = {group: option for group, option in saved.choices.items() if group in own}
     return (

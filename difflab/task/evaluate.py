@@ -31,7 +31,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source) if ranks.current().first else run_dir
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
-    path = home / "bound" / f"{stem(step)}-{design_name(config)}"
+    path = home / "bound" / f"{stem(step)}-{design_name(config, lab.precision['evaluate'])}"
     say(forecast_evaluation(lab))
     with Stop() as stop:
         measurement = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop)
@@ -57,10 +57,10 @@ def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
     return lab, *lab.at(source), source
 
 
-def design_name(config: Mapping[str, Any]) -> str:
+def design_name(config: Mapping[str, Any], precision: str) -> str:
     """The chosen design and four digits of all its values: measurements by other designs lie beside each other."""
     bound = {key: value for key, value in config["bound"].items() if key != "batch_size"}
-    if (precision := config["precision"]["evaluate"]) != "fp32":
+    if precision != "fp32":
         bound["precision"] = precision
     digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
     return f"{config.get('choices', {}).get('bound') or bound['method']}-{digest[:4]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from difflab.errors import ConfigError
 from tests.compare.made_up import DESIGN, MakeRun, save
 
 NATS = np.random.default_rng(0).gamma(2.0, size=(5, 4))
+WANTED = DESIGN | {"precision": "fp32"}
 Evaluated = list[tuple[str, dict[str, Any]]]
 
 
-def alike(*runs: Path, default: Mapping[str, Any] | None = None) -> tuple[Sources, Evaluated, list[str]]:
+def alike(
+    *runs: Path, default: Mapping[str, Any] | None = None, typed: Collection[str] = ()
+) -> tuple[Sources, Evaluated, list[str]]:
     """(what is compared, what was evaluated for it, what the user was told)."""
     evaluated: Evaluated = []
     said: list[str] = []
@@ -29,10 +32,12 @@ def alike(*runs: Path, default: Mapping[str, Any] | None = None) -> tuple[Source
     def evaluate(directory: Path, bound: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]]:
         evaluated.append((directory.name, dict(bound)))
         stem = directory / "bound" / f"step_00000007-{bound['method']}"
-        save(stem, NATS + 1, bound=dict(bound), clip_x0=bound["clip_x0"], bound_seed=bound["seed"])
+        node = {key: value for key, value in bound.items() if key != "precision"}
+        rest = {"clip_x0": bound["clip_x0"], "bound_seed": bound["seed"], "precision": bound["precision"]}
+        save(stem, NATS + 1, bound=node, **rest)
         return stem, json.loads(stem.with_suffix(".json").read_text())
 
-    sources = measured_alike([(run, run.name) for run in runs], default or DESIGN, evaluate, said.append)
+    sources = measured_alike([(run, run.name) for run in runs], default or WANTED, evaluate, said.append, typed)
     return sources, evaluated, said
 
 
@@ -75,16 +80,29 @@ def test_a_clipped_mean_is_another_model_that_a_sweep_does_not_hide(make_run: Ma
     with pytest.raises(ConfigError, match="bound.clip_x0=false and bound.clip_x0=true are two models"):
         as_they_are([(run, run.name) for run in runs])
     sources, evaluated, said = alike(runs[0], with_checkpoint(runs[1]))
-    assert evaluated == [("b", DESIGN)]
+    assert evaluated == [("b", WANTED)]
     assert "bound.clip_x0=true and not false, so it is evaluated" in said[0]
     assert [m.stem.name for m in sources.measured] == ["step_00000007", "step_00000007-stratified"]
 
 
-def test_bounds_measured_in_two_precisions_are_not_compared(make_run: MakeRun) -> None:
+def test_bounds_measured_in_two_precisions_are_made_alike_and_a_sweep_says_how(make_run: MakeRun) -> None:
     runs = [make_run("a", NATS, precision="fp32"), make_run("b", NATS, precision="bf16"), make_run("c", NATS)]
-    as_they_are([(run, run.name) for run in runs[::2]])  # an older result does not say
-    with pytest.raises(ConfigError, match=r"evaluated in fp32 and in bf16.*precision\.evaluate=fp32"):
-        as_they_are([(run, run.name) for run in runs[:2]])
+    as_they_are([(run, run.name) for run in runs[::2]])  # an older result knows of fp32 only, and does not say
+    for two in (runs[:2], runs[1:]):
+        with pytest.raises(ConfigError, match=r"evaluated in (fp32|bf16) and in (bf16|fp32).*task=compare runs="):
+            as_they_are([(run, run.name) for run in two])
+    for run in runs:
+        with_checkpoint(run)
+    _sources, evaluated, said = alike(*runs)
+    assert evaluated == [("b", WANTED)]
+    assert "precision.evaluate=bf16 and not fp32, so it is evaluated" in said[0]
+    assert "precision.evaluate=fp32" in said[0].partition("so it is")[2]
+    assert alike(*runs)[1:] == ([], [])  # what was evaluated before fits
+    rough = WANTED | {"precision": "bf16"}
+    assert alike(*runs, default=rough, typed=("precision",))[1] == [("a", rough), ("c", rough)]
+    assert {m.result["precision"] for m in alike(*runs, default=rough, typed=("precision",))[0].measured} == {"bf16"}
+    other = WANTED | {"times": 9, "precision": "bf16"}  # the precision is not what was asked for
+    assert alike(*runs, default=other, typed=("bound",))[1] == [(name, other | {"precision": "fp32"}) for name in "abc"]
 
 
 def test_older_results_are_judged_by_what_they_know() -> None:
@@ -105,10 +123,10 @@ def test_a_run_without_a_result_is_evaluated_once_and_said(make_run: MakeRun) ->
     a, b = make_run("a", NATS), with_checkpoint(make_run("b", NATS, config={"seed": 3}))
     (b / "result.json").unlink()
     sources, evaluated, said = alike(a, b)
-    assert evaluated == [("b", DESIGN)]
+    assert evaluated == [("b", WANTED)]
     assert said == [
         "b: it has no result, so it is evaluated with bound.method=stratified bound.examples=5 bound.draws=1 bound.times=2 "
-        "bound.exact_steps=2 bound.clip_x0=false bound.seed=0"
+        "bound.exact_steps=2 bound.clip_x0=false bound.seed=0 precision.evaluate=fp32"
     ]
     assert sources.measured[1].result["seed"] == 3
     assert sources.notes == ["b: it has no result; bound/step_00000007-stratified.json stands here"]
@@ -118,7 +136,7 @@ def test_a_run_without_a_result_is_evaluated_once_and_said(make_run: MakeRun) ->
 def test_missing_terms_are_evaluated_and_damaged_ones_refused(make_run: MakeRun) -> None:
     a, b = make_run("a", NATS), with_checkpoint(make_run("b", NATS))
     (b / "bound" / "step_00000007.npz").unlink()
-    assert alike(a, b)[1] == [("b", DESIGN)]
+    assert alike(a, b)[1] == [("b", WANTED)]
     (a / "bound" / "step_00000007.npz").write_bytes(b"no archive")
     with pytest.raises(ConfigError, match="make it whole with resume="):
         alike(a, b)
@@ -128,9 +146,9 @@ def test_the_most_frequent_design_wins_and_the_first_of_two(make_run: MakeRun) -
     other = {**DESIGN, "times": 9}
     runs = [with_checkpoint(make_run(n, NATS, bound=b)) for n, b in (("a", DESIGN), ("b", other), ("c", other))]
     sources, evaluated, said = alike(*runs)
-    assert evaluated == [("a", other)] and "bound.times=2 and not 9" in said[0]
+    assert evaluated == [("a", WANTED | other)] and "bound.times=2 and not 9" in said[0]
     assert [m.bound > m_own.bound for m, m_own in zip(sources.measured, map(read_own, runs))] == [True, False, False]
-    assert alike(*runs[:2])[1] == [("b", DESIGN)]
+    assert alike(*runs[:2])[1] == [("b", WANTED)]
 
 
 def test_a_measurement_of_other_weights_or_another_design_does_not_fit(make_run: MakeRun) -> None:
@@ -139,13 +157,13 @@ def test_a_measurement_of_other_weights_or_another_design_does_not_fit(make_run:
     save(b / "bound" / "step_00000007-other", NATS, bound={**DESIGN, "draws": 2})
     (b / "bound" / "step_00000007-fit.json").write_text("[1]")  # no measurement
     (b / "bound" / "step_00000007-half.json").write_text("{")
-    assert alike(a, b)[1] == [("b", DESIGN)]
+    assert alike(a, b)[1] == [("b", WANTED)]
 
 
 def test_without_any_result_the_jobs_own_design_counts(make_run: MakeRun) -> None:
     run = with_checkpoint(make_run("a", NATS))
     (run / "result.json").unlink()
-    asked = {**DESIGN, "times": 4}
+    asked = {**WANTED, "times": 4}
     assert alike(run, default=asked)[1] == [("a", asked)]
 
 
