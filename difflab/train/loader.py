@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..data.base import Stored
 from ..errors import ConfigError
 from ..gaussian import sent
+from ..ranks import on_this_machine
 
 SHARE = 0.5  # of the device's free memory: a split that takes more is not kept there, so that the network has its room
 MOST_WORKERS = 4  # that trainer.workers=null starts
@@ -130,7 +131,7 @@ class Streamed:
 
     def _from(self, step: int) -> Iterator[Tensor | ConfigError]:
         """The batches of `step` and all later ones."""
-        with _deaths_wait():
+        with _starting_processes():
             return iter(
                 DataLoader(
                     _Reader(self.x),
@@ -172,17 +173,23 @@ class _Steps:
 
 
 @contextmanager
-def _deaths_wait() -> Iterator[None]:
-    """torch raises at once, wherever the program is, when a loader's process dies; we ask for the next batch first (and
-    wait 5 s), so that a checkpoint is written to its end."""
-    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
+def _starting_processes() -> Iterator[None]:
+    """Around the start of a loader's processes.
+
+    SIGTERM is held back, so that every thread of theirs begins with it blocked: torch makes some before it calls
+    `_outlive_signals`. And torch's own handler goes: it raises at once, wherever the program is, when such a process dies;
+    we ask for the next batch first (and wait 5 s), so that a checkpoint is written to its end.
+    """
+    blocks, main = hasattr(signal, "pthread_sigmask"), threading.current_thread() is threading.main_thread()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if blocks else ()
+    before = signal.getsignal(signal.SIGCHLD) if main and hasattr(signal, "SIGCHLD") else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _outlive_signals(worker: int) -> None:
@@ -190,8 +197,9 @@ def _outlive_signals(worker: int) -> None:
     which finishes its step; SIGTERM counts if it comes from the run itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # Linux and its like tell the sender
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def wait() -> None:
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
@@ -204,4 +212,4 @@ def _outlive_signals(worker: int) -> None:
 def _cores() -> int:
     """Cores this process may use: its part, where torchrun started several on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores // on_this_machine())
