@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn import Module
 
+from . import ranks
 from .bound.base import Design
 from .bound.chain import check_optimal
 from .bound.estimator import Examples
@@ -108,6 +109,8 @@ def choose_device(name: str) -> torch.device:
     """auto: the GPU if there is one. ConfigError if the named device is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda:") and ranks.current().world > 1:
+        raise ConfigError(f"device={name} is one GPU, and each process of torchrun takes its own: give device=cuda.")
     if name == "cuda" and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())  # of several ranks, each has its own
     try:

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debugging:
             raise
-        print(sentence(error), file=sys.stderr)
+        if not (isinstance(error, ConfigError) and os.environ.get("LOCAL_RANK", "0") != "0"):  # torchrun: one tells
+            print(sentence(error), file=sys.stderr)
         return 1
 
 

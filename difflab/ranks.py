@@ -16,6 +16,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from .errors import ConfigError
+
 Value = TypeVar("Value")
 
 
@@ -82,11 +84,23 @@ def current() -> Ranks:
     return Ranks()
 
 
+def on_this_machine() -> int:
+    """How many processes of this run share this machine's cores and memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Be one of the processes that torchrun has started: gloo between CPUs, NCCL between GPUs."""
+    """Be one of the processes that torchrun has started: gloo between CPUs, NCCL between GPUs. ConfigError where this
+    machine has fewer GPUs than processes."""
     cuda = torch.cuda.is_available()
     if cuda:
+        there = torch.cuda.device_count()
+        if on_this_machine() > there:
+            raise ConfigError(
+                f"torchrun has started {on_this_machine()} processes here, and there are {there} GPUs: give --nproc_per_node={there}, "
+                "or hide the GPUs with CUDA_VISIBLE_DEVICES= to compute on the CPU."
+            )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from difflab.assemble import choose_device
 from difflab.cli import main
-from difflab.ranks import Ranks, current
+from difflab.errors import ConfigError
+from difflab.ranks import Ranks, current, joined
 from difflab.task import evaluate, train
 from difflab.train import checkpoint
 from difflab.train.metrics import read
@@ -39,12 +42,27 @@ DESIGN = [
 DESIGN += ["bound.batch_size=64"]
 
 
-def torchrun(*overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "difflab"]
+def torchrun(*overrides: str, program: Sequence[str] = ("-m", "difflab")) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
         [*command, *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+
+
+def ranks_of(process: subprocess.Popen[str]) -> dict[str, int]:
+    """{rank: pid}"""
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    return {Path(f"/proc/{pid}/environ").read_bytes().split(b"\0RANK=")[1][:1].decode(): int(pid) for pid in children}
+
+
+def wait_for(process: subprocess.Popen[str], file: Callable[[], Iterable[Path]]) -> None:
+    """Until some file of those has something in it."""
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in file() if path.exists()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
 
 
 def done(process: subprocess.Popen[str]) -> str:
@@ -149,21 +167,99 @@ def test_two_go_on_exactly_where_two_were_interrupted(pair: Path, tmp_path: Path
     assert torch.equal(before["timestep"]["losses"], after["timestep"]["losses"])
 
 
-def test_a_signal_to_one_stops_both_after_the_same_step_with_one_checkpoint(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    process = torchrun(*TINY, "tracker=none", "trainer.steps=100000", "trainer.val_every=0", f"hydra.run.dir={run}")
-    rows = run / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (rows.exists() and rows.stat().st_size):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    ranks = {Path(f"/proc/{pid}/environ").read_bytes().split(b"\0RANK=")[1][:1]: int(pid) for pid in children}
-    os.kill(ranks[b"1"], signal.SIGTERM)
-    process.communicate(timeout=120)
+SLOW_SAVES = """
+import sys, time
+from difflab.cli import main
+from difflab.train import checkpoint
+save = checkpoint.save
+checkpoint.save = lambda *given: (time.sleep(4), save(*given))
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_signal_to_one_stops_both_after_the_same_step_with_one_checkpoint(tmp_path: Path, rank: str) -> None:
+    """Even if saving takes long: torchrun hands the signal on, and nobody ends before it is saved."""
+    run, program = tmp_path / "run", tmp_path / "slow.py"
+    program.write_text(SLOW_SAVES)
+    without = ["tracker=none", "trainer.steps=100000", "trainer.val_every=0", "checkpoint.every=0"]
+    process = torchrun(*TINY, *without, f"hydra.run.dir={run}", program=[str(program)])
+    wait_for(process, lambda: [run / "metrics.jsonl"])
+    os.kill(ranks_of(process)[rank], signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
     saved = checkpoint.newest_first(run)
-    assert state(run, int(saved[0].name.removeprefix("step_")))["step"] > 3
+    assert len(saved) == 1
+    step = int(saved[0].name.removeprefix("step_"))
+    assert state(run, step)["step"] == step > 3
     assert not list(run.glob("result.json"))
+    assert "exitcode  : 143" in err
+    assert "Gloo" not in err and "connection" not in err.lower()
+
+
+def test_an_evaluation_that_one_is_told_to_stop_goes_on_from_there(pair: Path) -> None:
+    command = [
+        "task=evaluate",
+        f"run={pair}",
+        "bound=exhaustive",
+        "bound.examples=200",
+        "bound.batch_size=8",
+        "bound.seed=5",
+    ]
+    process = torchrun(*command)
+    wait_for(process, lambda: (pair / "bound").glob(".*exhaustive*.rows"))
+    os.kill(ranks_of(process)["1"], signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert "stopped; what was evaluated is kept" in err
+    assert "exitcode  : 143" in err
+    assert "Gloo" not in err and "connection" not in err.lower()
+    assert not list((pair / "bound").glob("step*exhaustive*.json"))
+    done(torchrun(*command))
+    result = json.loads(next((pair / "bound").glob("step*exhaustive*.json")).read_text())
+    assert result["nfe"] == 200 * 30
+
+
+TRACED = """
+import sys, torch
+from difflab.cli import main
+compiles = torch.compile
+torch.compile = lambda model, mode, dynamic: compiles(model, backend="aot_eager", dynamic=dynamic)
+sys.exit(main())
+"""
+
+
+def test_compiled_networks_of_two_take_the_same_steps(pair: Path, tmp_path: Path) -> None:
+    """torch's own tracer without code generation; as above, 1e-5 of the weights' size, since it cuts some kernels in two."""
+    run, program = tmp_path / "run", tmp_path / "traced.py"
+    program.write_text(TRACED)
+    process = torchrun(*TINY, "trainer.compile=default", "tracker=none", f"hydra.run.dir={run}", program=[str(program)])
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err[-3000:]
+    assert "compiled in" in err
+    assert json.loads((run / "result.json").read_text())["compute"]["compile"] == "default"
+    for name, weights in state(pair)["model"].items():
+        scale = float(weights.abs().max())
+        torch.testing.assert_close(state(run)["model"][name], weights, rtol=0, atol=1e-5 * scale, msg=name)
+
+
+def test_a_refusal_is_told_once(tmp_path: Path) -> None:
+    process = torchrun("schedule=cosin", f"hydra.run.dir={tmp_path / 'run'}")
+    _, err = process.communicate(timeout=120)
+    assert err.count("there is no such option") == 1
+
+
+def test_more_processes_than_gpus_are_refused_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(
+            ConfigError, match="started 2 processes here, and there are 1 GPUs: give --nproc_per_node=1"
+        ):
+            joined().__enter__()
+    monkeypatch.setattr("difflab.ranks.current", lambda: Ranks(1, 2))
+    with pytest.raises(ConfigError, match="device=cuda:0 is one GPU"):
+        choose_device("cuda:0")
 
 
 def test_what_torchrun_cannot_do_is_refused(
@@ -200,7 +296,7 @@ def test_torchrun_hands_a_signal_on_and_so_each_process_gets_two(monkeypatch: py
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
-        assert stop.requested
+        assert stop.signal == signal.SIGTERM
     monkeypatch.setattr("difflab.train.signals.current", Ranks)
     with Stop() as alone:
         alone.signal = signal.SIGTERM

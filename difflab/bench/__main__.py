@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +105,7 @@ class Suite:
     @cached_property
     def pool(self) -> Pool:
         """The contenders, from when they are first needed: eight processes that start would disturb what is measured."""
-        return self.open.enter_context(Pool(lineup(self.results["machine"]["device"], self.length.compile)))
+        return self.open.enter_context(closing(Pool(lineup(self.results["machine"]["device"], self.length.compile))))
 
     def start(self) -> None:
         lines = ("--help", "--cfg job")

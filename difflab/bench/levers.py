@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,10 @@ KINDS = ("train", "bound")
 def measure(length: Length, quick: bool, say: Say) -> dict[str, dict[str, Any]]:
     """{kind of work: {entry's key: row}}."""
     chosen = [lever for lever in LEVERS if lever.quick or not quick]
-    with Pool([BASE, *(lever.other for lever in chosen if lever.kept)]) as pool:
+    with closing(Pool([BASE, *(lever.other for lever in chosen if lever.kept)])) as pool:
         found = {kind: pool.measure(Work(kind, 32), length.rounds, length.block_seconds, say) for kind in KINDS}
     if compiled := [lever.other for lever in chosen if not lever.kept]:
-        with Pool([BASE, *compiled]) as pool:  # its base is measured beside it
+        with closing(Pool([BASE, *compiled])) as pool:  # its base is measured beside it
             rows = pool.measure(Work("train", 32), length.rounds, length.block_seconds, say)
         found["compiled"] = rows
     return found

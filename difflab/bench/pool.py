@@ -9,10 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from .lineup import INSTALL, Entry
 from .work import Work
@@ -75,14 +74,6 @@ class Worker:
             self._process.stdout.close()
         self._log.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class Pool:
     """Several workers. An entry whose package is not there has no process, and its row says how to get it."""
@@ -94,14 +85,6 @@ class Pool:
     def close(self) -> None:
         for worker in self.workers.values():
             worker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def measure(
         self, work: Work, rounds: int, seconds: float, say: Say, only: Callable[[Entry], bool] = lambda entry: True
@@ -140,5 +123,5 @@ class Pool:
 
 def alone(entry: Entry, command: str, **arguments: Any) -> dict[str, Any]:
     """One command in a process of its own."""
-    with Worker(entry) as worker:
+    with closing(Worker(entry)) as worker:
         return worker.ask(command, **arguments)

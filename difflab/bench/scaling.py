@@ -74,7 +74,9 @@ def growth(name: str, rows: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def draw(sweeps: dict[str, list[dict[str, Any]]], path: Path) -> Path:
-    """Time (left, with the line of proportional work) and peak memory (right) for each sweep, one column each."""
+    """Time (above, with the line of proportional work) and peak memory (below) for each sweep, one column each."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator
+
     from ..figure.canvas import MEAN, TOTAL, canvas, head
 
     drawn = {name: [row for row in rows if "error" not in row] for name, rows in sweeps.items()}
@@ -85,10 +87,11 @@ def draw(sweeps: dict[str, list[dict[str, Any]]], path: Path) -> Path:
             x, seconds = [row["value"] for row in rows], [row["seconds"] for row in rows]
             work = [row["nfe"] * (row["value"] ** 2 if name == "size" else 1) for row in rows]
             above.loglog(x, seconds, "o-", color=TOTAL, label="measured")
-            above.loglog(
-                x, [seconds[0] * w / work[0] for w in work], ":", color="#444444", label="in proportion to the work"
-            )
-            above.set_ylim(min(seconds) / 1.5, max(seconds) * 1.5)  # or a flat line looks like a fall
+            line = [seconds[0] * w / work[0] for w in work]
+            above.loglog(x, line, ":", color="#444444", label="in proportion to the work")
+            above.set_ylim(min(seconds + line) / 1.5, max(seconds + line) * 1.5)  # or a flat line looks like a fall
+            above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            above.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             below.semilogx(x, [row["memory_gb"] for row in rows], "s-", color=MEAN)
             below.set_ylim(0, 1.2 * max(row["memory_gb"] for row in rows))
             for axes in (above, below):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..ranks import on_this_machine
 from ._memory import free_memory
 from ._picture_files import PictureFiles
 from .base import Pictures, Split, check_limit
@@ -131,7 +132,7 @@ def _folder(path: str) -> str:
 
 def _fits(count: int, dims: int) -> bool:
     """Whether so many pictures may be kept in memory; if not, a line says so."""
-    needed, free = count * dims, free_memory()
+    needed, free = count * dims, free_memory() // on_this_machine()
     if needed <= SHARE * free:
         return True
     print(

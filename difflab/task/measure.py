@@ -5,7 +5,8 @@ STEM-variances.csv          the same mean scored with every variance, per t
 STEM-rate_distortion.csv    bits spent and error left, as the chain is walked back
 STEM-chains.csv             the bound against the number of steps, claimed and evaluated
 STEM-bands.csv              the mean error over t and frequency (pictures)
-step_N-fit.csv              what training examples say: the optimal variance and chains are fitted on it
+step_N-fit.csv              what training examples say: the optimal variance and chains are fitted on it (-fit-bf16:
+                            in bf16)
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def stage(label: str, stop: Stop, unit: str = "nfe") -> Iterator[OnBatch]:
             if not bar.done:  # what an earlier process left is done, and no speed of this one
                 bar.start_at(done)
             bar.update(done, total)
+            stop.agree(ranks.current())
             stop.check()
 
         yield on_batch
@@ -70,7 +72,8 @@ def training_fit(
 ) -> tuple[dict[bool, Fit], int]:
     """({clip mode: what training examples say of the weights of a `step`}, network evaluations it took): kept in
     `directory` (a run's bound/), so that it takes none the second time."""
-    path = directory / f"step_{step:08d}-fit.csv"
+    precision = lab.precision["evaluate"]
+    path = directory / f"step_{step:08d}-fit{f'-{precision}' if precision != 'fp32' else ''}.csv"
     record = path.with_suffix(".json")
     known = identity(lab, diffusion, lab.data.train, lab.config["fit"])
     saved = None

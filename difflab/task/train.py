@@ -109,6 +109,7 @@ class Session:
         self.bar.update(trainer.step)
         last = trainer.progress >= 1
         if last or (trainer.settings.val_every and trainer.step % trainer.settings.val_every == 0):
+            trainer.check()
             started = time.perf_counter()
             row, images, curves = row | self._validate(), self._pictures(), self._curves()
             self.validate_seconds += time.perf_counter() - started
@@ -288,7 +289,7 @@ class Session:
             )
         if (before["objective"], before["timestep"]) != (now["objective"], now["timestep"]):
             say("the objective or the timestep sampler is another: what the sampler learned of the losses starts anew")
-            state["timestep"] = self.lab.timestep.state_dict()
+            state |= {"timestep": self.lab.timestep.state_dict(), "unread": []}
         self.trainer.load_state_dict(state)
         self.history, self.tracker_id = state["history"], state["tracker_id"]
         self.validate_seconds = state.get("validate_seconds", 0.0)  # not in the checkpoints of 0.1.0's first days

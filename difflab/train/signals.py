@@ -10,7 +10,8 @@ from ..ranks import Ranks, current
 
 
 class Stop:
-    """A context in which SIGTERM / SIGINT only set a flag; `check()` raises SystemExit(143 / 130) once it is set.
+    """A context in which SIGTERM / SIGINT only set a flag. `agree` takes notice of it, on all ranks at once, and then `check`
+    raises SystemExit(143 / 130): a signal between the two waits for the next time, or one rank would end alone.
 
     The handlers that stood before are put back at exit, so that one job of a multirun leaves nothing to the next. Outside the main
     thread, where Python allows no handlers, it does nothing.
@@ -18,7 +19,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._told = 0  # a signal that another rank has received
+        self._agreed = 0  # the signal that all ranks know of
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -41,12 +42,12 @@ class Stop:
 
     def agree(self, ranks: Ranks) -> None:
         """A signal that one rank has received is for all of them: they stop after the same step."""
-        self._told = int(ranks.largest(self.signal or self._told))
+        self._agreed = self._agreed or int(ranks.largest(self.signal or 0))
 
     @property
     def requested(self) -> bool:
-        return bool(self.signal or self._told)
+        return bool(self._agreed)
 
     def check(self) -> None:
-        if self.requested:
-            raise SystemExit(128 + (self.signal or self._told))
+        if self._agreed:
+            raise SystemExit(128 + self._agreed)

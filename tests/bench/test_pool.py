@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def quiet(line: str) -> None: ...
 
 def test_a_process_prepares_measures_and_says_what_it_cannot() -> None:
     """A real one: blocks as long as asked, an error that leaves it usable, an end with its input."""
-    with Worker(STYLE) as worker:
+    with closing(Worker(STYLE)) as worker:
         about = worker.ask("prepare", kind="bound", batch=2, shape=[1, 8, 8], seconds=0.1)
         assert about["precision"] == "fp32"
         assert about["gflop"] > 0
@@ -42,7 +43,7 @@ def test_a_process_that_ends_is_a_sentence() -> None:
 
 def test_a_process_that_is_killed_ends_neither_the_suite_nor_its_end() -> None:
     """As the kernel does where memory is short; what was written to it is still in the pipe's buffer."""
-    with Worker(Entry("killed", "improved_style:ImprovedStyle", False)) as worker:
+    with closing(Worker(Entry("killed", "improved_style:ImprovedStyle", False))) as worker:
         worker._process.kill()
         worker._process.wait()
         with pytest.raises(Failed, match="its process ended"):
@@ -84,7 +85,7 @@ def entry(name: str, needs: str | None = None) -> Entry:
 
 
 def test_rounds_are_interleaved_and_nobody_always_begins(scripted: type[Scripted]) -> None:
-    with Pool([entry("a"), entry("b"), entry("c")]) as running:
+    with closing(Pool([entry("a"), entry("b"), entry("c")])) as running:
         rows = running.measure(TINY, rounds=3, seconds=0.5, say=quiet)
     order = "".join(name for name, command in scripted.log if command == "block")
     assert order == "abcbcacab"

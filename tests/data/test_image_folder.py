@@ -200,6 +200,10 @@ def test_auto_keeps_in_memory_what_takes_half_of_it_and_says_when_it_does_not(ma
         assert all(isinstance(split.x, kind) for split in (data.train, data.val, data.test))
         err = capsys.readouterr().err
         assert said in err and bool(err) == bool(said)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")  # processes of torchrun, each of which would keep them
+    for free, kind in ((6 * needed, torch.Tensor), (6 * needed - 1, PictureFiles)):
+        monkeypatch.setattr(image_folder, "free_memory", lambda free=free: free)
+        assert isinstance(make("image_folder", root=str(tree), size=8).train.x, kind)
     with pytest.raises(ConfigError, match=r"data\.in_memory=perhaps.*true, false or auto"):
         make("image_folder", root=str(tree), in_memory="perhaps")
 

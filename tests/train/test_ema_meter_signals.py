@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from difflab.ranks import Ranks
 from difflab.train.ema import Ema
 from difflab.train.meter import Meter
 from difflab.train.signals import Stop
@@ -96,6 +97,8 @@ def test_a_signal_only_sets_a_flag_until_the_loop_reads_it(number, code):
         stop.check()
         assert not stop.requested
         os.kill(os.getpid(), number)
+        stop.check()  # nobody has taken notice yet
+        stop.agree(Ranks())
         assert stop.requested
         with pytest.raises(SystemExit) as caught:
             stop.check()

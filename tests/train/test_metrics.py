@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from difflab.train.metrics import MetricsFile, read
 
 def test_a_row_is_strict_json_and_readable_at_once(tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
-    with MetricsFile(path) as file:
+    with closing(MetricsFile(path)) as file:
         file.write(
             {
                 "step": 1,
@@ -45,16 +46,16 @@ def test_a_row_is_strict_json_and_readable_at_once(tmp_path):
 
 
 def test_a_row_needs_its_step(tmp_path):
-    with MetricsFile(tmp_path / "m.jsonl") as file, pytest.raises(KeyError):
+    with closing(MetricsFile(tmp_path / "m.jsonl")) as file, pytest.raises(KeyError):
         file.write({"loss": 1.0})
 
 
 def test_resume_drops_what_will_be_written_again(tmp_path):
     path = tmp_path / "m.jsonl"
-    with MetricsFile(path) as file:
+    with closing(MetricsFile(path)) as file:
         for step in (1, 2, 3, 4):
             file.write({"step": step, "loss": 0.1 * step})
-    with MetricsFile(path, resume_at=2) as file:
+    with closing(MetricsFile(path, resume_at=2)) as file:
         file.write({"step": 3, "loss": 9.0})
     assert [(row["step"], row["loss"]) for row in read(path)] == [(1, 0.1), (2, 0.2), (3, 9.0)]
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
@@ -65,7 +66,7 @@ def test_a_torn_last_line_is_repaired(tmp_path, torn):
     path = tmp_path / "m.jsonl"
     path.write_text('{"step": 1, "loss": 0.5}\n' + torn)
     assert [row["step"] for row in read(path)] == [1]
-    with MetricsFile(path) as file:
+    with closing(MetricsFile(path)) as file:
         file.write({"step": 2, "loss": 0.25})
     assert path.read_text() == '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'
 
@@ -73,7 +74,7 @@ def test_a_torn_last_line_is_repaired(tmp_path, torn):
 def test_a_whole_row_without_its_newline_is_kept(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"step": 1}')
-    with MetricsFile(path) as file:
+    with closing(MetricsFile(path)) as file:
         file.write({"step": 2})
     assert [row["step"] for row in read(path)] == [1, 2]
 
