@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debugging:
             raise
-        if not (isinstance(error, ConfigError) and os.environ.get("LOCAL_RANK", "0") != "0"):  # torchrun: one tells
+        if not (isinstance(error, ConfigError) and _world() > 1 and os.environ.get("RANK", "0") != "0"):  # one tells
             print(sentence(error), file=sys.stderr)
         return 1
 
@@ -93,12 +93,17 @@ def _main(argv: list[str], debugging: bool) -> int:
     if args.info:
         _hydra([*flags(args), *plan.overrides], job((), debugging, []))
         return 0
-    if (world := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+    if (world := _world()) > 1:
         return _as_a_rank(plan, world, debugging)
     prepared = prepare(plan.directory, plan.key)
     if plan.multirun:
         return _sweep(["--multirun", *plan.command], plan, prepared, debugging)
     return _single(plan.command, plan, prepared, debugging)
+
+
+def _world() -> int:
+    """How many processes torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _as_a_rank(plan: Plan, world: int, debugging: bool) -> int:

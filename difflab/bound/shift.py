@@ -59,17 +59,19 @@ def measure_shift(
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Shift:
     """`estimate` against `diffusion`, whose network computes in float32: on some of the rows of the first round, the larger a
-    term the likelier."""
+    term the likelier. NaN, and nothing is evaluated, where those hold a number that is not finite."""
     rows = estimate.design.rows(estimate.T)
     wanted = max(LEAST, SHARE * estimate.nfe)
     count = min(estimate.examples, max(math.ceil(wanted / rows), EXAMPLES))
     index = torch.from_numpy(estimate.index[:count])
-    nats = _terms(estimate)[: count * rows].reshape(count, rows)
+    nats = _terms(estimate, count * rows).reshape(count, rows)
+    if not np.isfinite(nats).all():
+        return Shift(math.nan, math.nan, 0)
     size = np.abs(nats * estimate.design.plan(index, estimate.T).weight.numpy().reshape(count, rows)).mean(0)
     part = Part(estimate.design, inclusion(size, min(math.ceil(wanted / count), rows)))
     again = evaluate(diffusion, examples.first(count), part, device, clip_x0=estimate.clip_x0, on_batch=on_batch)
     chosen, weight = part.chosen(index).numpy(), part.plan(index, estimate.T).weight.numpy()
-    difference = np.take_along_axis(nats, chosen, 1) - _terms(again).reshape(chosen.shape)
+    difference = np.take_along_axis(nats, chosen, 1) - _terms(again, chosen.size).reshape(chosen.shape)
     shift = (difference * weight.reshape(chosen.shape)).sum(1) * estimate.scale
     se = shift.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
     return Shift(float(shift.mean()), float(se), again.nfe)
@@ -86,6 +88,6 @@ def inclusion(size: np.ndarray, count: int) -> Tensor:
         certain |= p >= 1
 
 
-def _terms(estimate: Estimate) -> np.ndarray:
-    """float64 [R], nats, unweighted."""
-    return estimate.rows[:, estimate.columns["nats"]].astype(np.float64)
+def _terms(estimate: Estimate, count: int) -> np.ndarray:
+    """The first so many, float64, nats, unweighted."""
+    return estimate.rows[:count, estimate.columns["nats"]].astype(np.float64)

@@ -176,20 +176,22 @@ class _Steps:
 def _starting_processes() -> Iterator[None]:
     """Around the start of a loader's processes.
 
-    SIGTERM is held back, so that every thread of theirs begins with it blocked: torch makes some before it calls
+    Signals to stop are held back, so that every thread of theirs begins with them blocked: torch makes some before it calls
     `_outlive_signals`. And torch's own handler goes: it raises at once, wherever the program is, when such a process dies;
     we ask for the next batch first (and wait 5 s), so that a checkpoint is written to its end.
     """
     blocks, main = hasattr(signal, "pthread_sigmask"), threading.current_thread() is threading.main_thread()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if blocks else ()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT}) if blocks else ()
     before = signal.getsignal(signal.SIGCHLD) if main and hasattr(signal, "SIGCHLD") else None
     try:
         yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGCHLD, before)
-        if blocks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            if before is not None:
+                signal.signal(signal.SIGCHLD, before)
+        finally:
+            if blocks:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _outlive_signals(worker: int) -> None:
@@ -198,8 +200,9 @@ def _outlive_signals(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # Linux and its like tell the sender
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         return
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def wait() -> None:
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():

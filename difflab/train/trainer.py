@@ -281,6 +281,7 @@ class Trainer:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         before = state.get("compute", self.compute.state())  # not in the checkpoints of 0.1.0's first days
         self.compute = self.compute.resumed(before, self.settings.precision, self.settings.compile, self.ranks.world)
+        replace(self.settings, compile=self.compute.compile)  # refuses what does not go together
         for name in ("averaging", "trained"):
             self.__dict__.pop(name, None)
 

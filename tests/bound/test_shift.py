@@ -58,6 +58,17 @@ def test_it_takes_a_share_of_the_first_round_and_spreads_it_over_examples(monkey
     assert np.mean([shift.se**2 for shift in shifts]) >= 0.9 * means.var()  # examples differ, besides
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_term_that_is_not_finite_has_no_shift_and_ends_nothing(value):
+    examples = data()
+    measured = evaluate(model(), examples, exhaustive())
+    measured.rows[3, measured.columns["nats"]] = value
+    shift = measure_shift(model(), examples, measured, CPU)
+    assert np.isnan(shift.mean)
+    assert np.isnan(shift.se)
+    assert shift.nfe == 0
+
+
 def test_large_terms_are_sure_to_be_chosen():
     p = inclusion(np.array([100.0, 50.0, 1.0, 1.0, 0.0]), 3)
     assert p[:2].tolist() == [1, 1]

@@ -198,6 +198,21 @@ def test_a_signal_to_all_processes_of_a_run_does_not_end_those_that_read():
     source.close()
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="blocks signals")
+def test_a_signal_while_the_processes_start_does_not_end_them():
+    """Whatever reaches them before they have said what they do with it waits until they have."""
+    order = Order(50, 16, seed=1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        source = Streamed(Far(DATA), order, 2, CPU)
+        batches = source._from(1)
+        for child in multiprocessing.active_children():
+            subprocess.run(["kill", f"-{int(number)}", str(child.pid)], check=True)
+        assert [torch.equal(next(batches), DATA[order(step)]) for step in range(1, 9)] == [True] * 8
+        del batches
+        source.close()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM} == set()
+
+
 SCRIPT = """
 import os, sys, time, multiprocessing, torch
 from difflab.train.loader import Order, Streamed
