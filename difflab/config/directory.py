@@ -37,7 +37,10 @@ def default_directory(choices: Mapping[str, str], task: str, multirun: bool, of_
 
 def has_checkpoints(directory: Path) -> bool:
     """Whether a run was saved here."""
-    return any((directory / "checkpoints").glob("*/")) if (directory / "checkpoints").is_dir() else False
+    found = (directory / "checkpoints").glob(
+        "[!.]*/"
+    )  # .NAME: what a process that was killed in its first save has left
+    return any(found) if (directory / "checkpoints").is_dir() else False
 
 
 @dataclass

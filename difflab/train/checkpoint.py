@@ -21,22 +21,26 @@ from torch import Tensor
 from ..errors import ConfigError
 
 STEP = re.compile(r"step_(\d+)$")
+NEW, OLD, GONE = "new", "old", "gone"  # .NAME.new: being written; .NAME.old: being replaced; .NAME.gone: being deleted
 
 
 def save(directory: Path, state: dict[str, Any]) -> Path:
-    """Write `state` ("model" and "ema": flat dicts of tensors; anything else: nested) as the directory, atomically."""
+    """Write `state` ("model" and "ema": flat dicts of tensors; anything else: nested) as the directory: it is there in whole,
+    or as it was. FloatingPointError, and nothing is written, if a number is not finite."""
     from safetensors.torch import save as to_bytes
 
     rest = {key: value for key, value in state.items() if key not in ("model", "ema")}
     tensors: dict[str, Tensor] = {}
     tree = _split(rest, "", tensors)
+    for name, part in {"model": state["model"], "ema": state["ema"], "": tensors}.items():
+        _check_finite(part, name, directory)
     files = {
         "model.safetensors": to_bytes(_contiguous(state["model"])),
         "ema.safetensors": to_bytes(_contiguous(state["ema"])),
         "tensors.safetensors": to_bytes(_contiguous(tensors)),
         "state.json": json.dumps(tree, allow_nan=False).encode(),
     }
-    aside = directory.with_name(f".{directory.name}.{os.getpid()}")
+    aside, before = (directory.with_name(f".{directory.name}.{mark}") for mark in (NEW, OLD))
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     manifest = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
@@ -47,13 +51,28 @@ def save(directory: Path, state: dict[str, Any]) -> Path:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+        _fsync_directory(aside)
         if directory.exists():
-            shutil.rmtree(directory)
+            shutil.rmtree(before, ignore_errors=True)
+            os.replace(directory, before)
         os.replace(aside, directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _fsync_directory(directory.parent)
+    shutil.rmtree(before, ignore_errors=True)
     return directory
+
+
+def tidy(run_dir: Path) -> None:
+    """Put right what a process that was killed in a save has left: the checkpoint that was to be replaced comes back if the
+    new one had not taken its place. Only for who holds the run's directory."""
+    for old in (run_dir / "checkpoints").glob(f".*.{OLD}"):
+        place = old.with_name(old.name.removeprefix(".").removesuffix(f".{OLD}"))
+        if not place.exists():
+            os.replace(old, place)
+    for mark in (NEW, OLD, GONE):
+        for left in (run_dir / "checkpoints").glob(f".*.{mark}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def load(directory: Path) -> dict[str, Any]:
@@ -65,11 +84,14 @@ def load(directory: Path) -> dict[str, Any]:
         data = {}
         for name, entry in manifest.items():
             data[name] = (directory / name).read_bytes()
-            if hashlib.sha256(data[name]).hexdigest() != entry["sha256"]:
+            found = (hashlib.sha256(data[name]).hexdigest(), len(data[name]))
+            if found != (entry["sha256"], entry["size"]):
                 raise ConfigError(
                     f"checkpoint {directory / name} is damaged: its contents do not match manifest.json; use an older checkpoint."
                 )
-    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except ConfigError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"checkpoint {directory} cannot be read ({error}); use another one.") from error
     state = _join(json.loads(data["state.json"]), from_bytes(data["tensors.safetensors"]))
     return {"model": from_bytes(data["model.safetensors"]), "ema": from_bytes(data["ema.safetensors"]), **state}
@@ -117,12 +139,24 @@ def leave_later(run_dir: Path, step: int) -> None:
 
 
 def prune(run_dir: Path, keep_last: int) -> None:
+    """Delete all but the newest."""
     for old in newest_first(run_dir)[keep_last:]:
-        shutil.rmtree(old)
+        gone = old.with_name(f".{old.name}.{GONE}")
+        os.replace(old, gone)  # half of one must not be taken for a damaged one
+        shutil.rmtree(gone)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _check_finite(tensors: dict[str, Tensor], part: str, directory: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise FloatingPointError(
+                f"{f'{part}/{name}'.lstrip('/')} holds numbers that are not finite, so {directory} is not written; lower optimizer.lr, or go on "
+                "from the checkpoint before with resume=auto and trainer.precision=fp32."
+            )
 
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

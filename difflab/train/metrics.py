@@ -16,14 +16,16 @@ class MetricsFile:
     """Appends rows to `path`; a row is on its way to the disk when `write` returns.
 
     `resume_at`: go on from a checkpoint of that step, so rows of later steps (written between the checkpoint and the
-    end of the interrupted run) are dropped, as they will be written again. None keeps every row. Either way a last line
+    end of the interrupted run) and the summary of its end are dropped, as they will be written again. None keeps every row. Either way a last line
     that a killed process left torn is removed.
     """
 
     def __init__(self, path: Path, resume_at: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            kept = [row for row in read(path) if resume_at is None or row["step"] <= resume_at]
+            kept = [
+                row for row in read(path) if resume_at is None or (row["step"] <= resume_at and "summary" not in row)
+            ]
             text = "".join(_line(row) for row in kept)
             if path.read_bytes() != text.encode():
                 write_atomically(path, lambda file: file.write(text))
