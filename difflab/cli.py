@@ -14,7 +14,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,15 +31,17 @@ from .config.directory import Prepared, default_directory, has_checkpoints, prep
 from .config.inherit import check_same, check_untouched, find_run, inherited, load_run, needs_run
 from .config.schema import conf_directory, load_schema
 from .config.show import show
+from .console import outlived
 from .errors import ConfigError, NotDefined
 from .job import FAILED, NOT_DEFINED, checked, job, outcome, sentence
+from .lock import held
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 with one sentence on stderr, 130 / 143 after SIGINT / SIGTERM."""
     debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        with _terminable():
+        with outlived(), _terminable():
             return _main(list(sys.argv[1:] if argv is None else argv), debugging)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -48,10 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if stopped.code is None or isinstance(stopped.code, int):
             return stopped.code or 0
         print(stopped.code, file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # `difflab --help | head`
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception as error:
         if debugging:
@@ -96,9 +94,10 @@ def _main(argv: list[str], debugging: bool) -> int:
     if (world := _world()) > 1:
         return _as_a_rank(plan, world, debugging)
     prepared = prepare(plan.directory, plan.key)
-    if plan.multirun:
-        return _sweep(["--multirun", *plan.command], plan, prepared, debugging)
-    return _single(plan.command, plan, prepared, debugging)
+    with held(plan.directory, plan.key):
+        if plan.multirun:
+            return _sweep(["--multirun", *plan.command], plan, prepared, debugging)
+        return _single(plan.command, plan, prepared, debugging)
 
 
 def _world() -> int:
@@ -116,7 +115,9 @@ def _as_a_rank(plan: Plan, world: int, debugging: bool) -> int:
 
     with joined() as ranks:
         if ranks.first:
-            return _single(plan.command, plan, prepare(plan.directory, plan.key), debugging)
+            prepared = prepare(plan.directory, plan.key)
+            with held(plan.directory, plan.key):
+                return _single(plan.command, plan, prepared, debugging)
         said = io.StringIO()
         with (
             tempfile.TemporaryDirectory(prefix=f"difflab-rank{ranks.rank}-") as directory,

@@ -30,6 +30,7 @@ from .errors import ConfigError, NotDefined
 from .files import write_atomically, write_json
 
 FAILED, NOT_DEFINED = "failed.json", "not_defined.json"  # in a job's directory: {"overrides": [...], "message": "..."}
+OUT_OF_MEMORY = re.compile(r"OutOfMemory|out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 WORST = float("inf")  # what a sweeper is told of a job without a result: it minimises, and one bad cell must not end it
 
 
@@ -106,6 +107,13 @@ def sentence(error: Exception, directory: Path | None = None) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{name}; make room or choose another place (hydra.run.dir, DIFFLAB_RUNS)."
+    if isinstance(error, FloatingPointError):
+        return str(error)
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+        return (
+            f"memory ran out ({' '.join(str(error).split()[:30]) or type(error).__name__}): raise trainer.accumulate (training), lower "
+            "bound.batch_size (evaluation), sampler.count (sampling) or model.channels."
+        )
     where = f"the traceback is in {directory / FAILED}; " if directory else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())} ({where}HYDRA_FULL_ERROR=1 prints it)"
 

@@ -222,9 +222,9 @@ class Wandb(Tracker):
     def _warn(self, sentence: str) -> None:
         """Once a run; a tracker that fails at every step would bury the run's own lines."""
         if not self._warned:
-            logger.warning(
-                "W&B %s. The run goes on; metrics.jsonl holds everything. Further W&B trouble is not shown.", sentence
-            )
+            rest = "The run goes on; metrics.jsonl holds everything. Further W&B trouble is not shown."
+            logger.warning("W&B %s. %s", sentence, rest)
+            print(f"W&B {sentence}. {rest}", file=sys.stderr, flush=True)  # the log is a file that few look into
         self._warned = True
 
     def _clean_up(self) -> None:
