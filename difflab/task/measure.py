@@ -48,9 +48,9 @@ FIXED: Mapping[str, Variance] = {"fixed_beta": FixedBeta(ddpm_t1=False), "fixed_
 
 
 @contextmanager
-def stage(label: str, stop: Stop, unit: str = "nfe") -> Iterator[OnBatch]:
+def stage(label: str, stop: Stop, unit: str = "nfe", transient: bool = False) -> Iterator[OnBatch]:
     """Show a part of the work as it goes on, and honour a request to stop between two batches."""
-    with Progress(label, unit=unit) as bar:
+    with Progress(label, unit=unit, transient=transient) as bar:
 
         def on_batch(done: int, total: int) -> None:
             if not bar.done:  # what an earlier process left is done, and no speed of this one

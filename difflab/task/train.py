@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .. import ranks
 from ..allocator import keep_large_blocks
@@ -16,7 +17,7 @@ from ..assemble import Laboratory, assemble, load_weights
 from ..bound import ledger
 from ..bound.insight import optimal_variance_bound
 from ..bound.optimal import Fit, smooth_mse_x0
-from ..bound.sums import add_up
+from ..bound.sums import Sums, add_up
 from ..build import build
 from ..console import Progress, duration
 from ..environment import write_environment
@@ -65,6 +66,7 @@ class Session:
         self.history: list[dict[str, Any]] = []  # per-t values of each validation, for the heatmap
         self.tracker_id: str | None = None
         self.validate_seconds = 0.0  # validation and its pictures, over all resumptions
+        self.pending: dict[str, float] | None = None  # the row of a step whose validation was interrupted
         self._restore()
 
     def run(self) -> dict[str, Any]:
@@ -81,6 +83,8 @@ class Session:
                     Progress("training", unit="step", total=trainer.settings.steps) as self.bar,
                 ):
                     self.bar.start_at(trainer.step)
+                    if self.pending is not None:
+                        self._on_step(self.pending)
                     trainer.run(self._on_step)
                 result = self._finish()
             code = 0
@@ -111,7 +115,7 @@ class Session:
         if last or (trainer.settings.val_every and trainer.step % trainer.settings.val_every == 0):
             trainer.check()
             started = time.perf_counter()
-            row, images, curves = row | self._validate(), self._pictures(), self._curves()
+            row, images, curves = self._validated(row)
             self.validate_seconds += time.perf_counter() - started
             self.bar.note({f"val {self.unit.label}": row[f"val/{self.unit.key}"]})
         if row:
@@ -126,15 +130,30 @@ class Session:
             self._save(self.run_dir / "checkpoints" / stem(trainer.step))
         self.stop.check()
 
-    def _validate(self) -> dict[str, float]:
+    def _validated(self, row: dict[str, float]) -> tuple[dict[str, float], dict[str, Path], dict[str, Curve]]:
+        """The row with what a validation adds, its pictures, its curves. If it is told to stop, it has changed nothing, and is
+        made up for when the run goes on."""
+        lab, trainer = self.lab, self.trainer
+        self.pending = row
+        try:
+            with stage("validating", self.stop, transient=True) as on_batch:
+                estimate = validate(lab, trainer.averaged, lab.data.val, on_batch)
+            sums = add_up(estimate)
+            fit = Fit(estimate.log_snr, smooth_mse_x0(sums), first=0.0)  # good enough to choose a preview's chain
+            with stage("sampling", self.stop, unit="step", transient=True) as on_step:
+                chain = chain_of({lab.validation.clip_x0: fit}, lab.preview)
+                x = draw(lab, trainer.averaged, lab.preview, chain, on_step)
+        except SystemExit:
+            self._save(self.run_dir / "checkpoints" / stem(trainer.step))
+            raise
+        self.pending = None
+        return row | self._keep(sums), self._pictures(x), self._curves()
+
+    def _keep(self, sums: Sums) -> dict[str, float]:
         """The bound on the validation split with the EMA weights: val/* and bound/bucket_*."""
-        lab, trainer, key = self.lab, self.trainer, self.unit.key
-        with Progress("validating", unit="nfe", transient=True) as bar:
-            estimate = validate(lab, trainer.averaged, lab.data.val, lambda done, all: bar.update(done, all))
-        sums = add_up(estimate)
+        trainer, key = self.trainer, self.unit.key
         self.ledger = ledger.build(sums)
         values = self.ledger.totals | {f"{key}_optimal_variance": optimal_variance_bound(sums)[0]}
-        self.fit = Fit(estimate.log_snr, smooth_mse_x0(sums), first=0.0)  # good enough to choose a preview's chain
         self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
         self._save_training_terms()
         self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key].tolist())})
@@ -154,12 +173,10 @@ class Session:
         table = ledger.Ledger(self.unit, columns | {"count": count[seen].astype(np.int64)}, {})
         table.save(self.run_dir / "bound" / f"train_{stem(self.trainer.step)}.csv")
 
-    def _pictures(self) -> dict[str, Path]:
+    def _pictures(self, x: Tensor) -> dict[str, Path]:
         """Samples from fixed noise and the map of L_t over t and training step."""
-        lab, trainer = self.lab, self.trainer
-        x = draw(lab, trainer.averaged, lab.preview, chain_of({lab.validation.clip_x0: self.fit}, lab.preview))
         return {
-            "sample/grid": picture(lab, x, self.run_dir / "samples" / f"{stem(trainer.step)}.png"),
+            "sample/grid": picture(self.lab, x, self.run_dir / "samples" / f"{stem(self.trainer.step)}.png"),
             "bound/heatmap": heatmap(self.history, self.run_dir / "figures" / "heatmap.png", unit=self.unit.label),
         }
 
@@ -230,6 +247,7 @@ class Session:
             "history": self.history,
             "tracker_id": self.tracker.id,
             "validate_seconds": self.validate_seconds,
+            "pending": self.pending,
             "options": self._options(),
         }
         if self.ranks.first:
@@ -239,6 +257,8 @@ class Session:
 
     def _restore(self) -> None:
         """`resume` (go on exactly) or `init` (another run's weights, everything else fresh)."""
+        if self.ranks.first:
+            checkpoint.tidy(self.run_dir)
         state, source = self.ranks.share(self._found() if self.ranks.first else (None, None))
         if state is None or source is None:
             return
@@ -293,6 +313,7 @@ class Session:
         self.trainer.load_state_dict(state)
         self.history, self.tracker_id = state["history"], state["tracker_id"]
         self.validate_seconds = state.get("validate_seconds", 0.0)  # not in the checkpoints of 0.1.0's first days
+        self.pending = state.get("pending")
 
     def _options(self) -> dict[str, Any]:
         """The choices that a checkpoint's state depends on beyond the network."""

@@ -47,6 +47,7 @@ class Settings:
     compile: str
     ema_decay: float
     grad_clip: float | None
+    skip_nonfinite: int
     log_every: int
     val_every: int
     detect_anomaly: bool
@@ -65,6 +66,10 @@ class Settings:
             raise ConfigError(
                 f"trainer.compile={self.compile} replays recorded steps, which would write over the gradients that "
                 f"trainer.accumulate={self.accumulate} adds up; set trainer.compile=default or trainer.accumulate=1."
+            )
+        if self.skip_nonfinite < 0:
+            raise ConfigError(
+                f"trainer.skip_nonfinite={self.skip_nonfinite} must be at least 0 (0: stop at the first)."
             )
         if self.val_every < 0:
             raise ConfigError(f"trainer.val_every={self.val_every} must be at least 0 (0: validate only at the end).")
@@ -116,6 +121,7 @@ class Trainer:
         self.optimizer, self.curve = optimizer.create(self.model.parameters()), optimizer
         self.meter = Meter(diffusion.schedule.T, device)
         self.step, self.seconds = 0, 0.0  # optimizer steps and training time behind us, over all resumptions
+        self.skipped = 0  # steps whose gradient was not finite (trainer.skip_nonfinite)
         self.best: float | None = None  # best validation so far
         self.nan_at_step: int | None = None  # debug.nan_at_step: a fault to see what becomes of one
         self._logged_at = (0, 0.0)
@@ -192,13 +198,17 @@ class Trainer:
         parts = [self._backward(x0, eps, t[self.rows], iw[self.rows], rows, rows is last) for rows in self.micro]
         losses, nats = self.ranks.gather_parts(torch.cat(parts), batch).unbind(1)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
-        self._unread.append(_Losses.left(self.step, lr, t, losses, norm))
-        self._observe()
-        self.optimizer.step()
+        left = _Losses.left(self.step, lr, t, losses, norm)
+        if self.settings.skip_nonfinite > self.skipped and not left.finite:  # a GPU is waited for, then
+            self.skipped += 1
+        else:
+            self._unread.append(left)
+            self._observe()
+            self.optimizer.step()
+            self.ema.update(self.model, self.step - 1)
+            iw = sent(iw, self.device)
+            self.meter.add(sent(t, self.device), iw, nats, iw.to(losses) * losses)
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update(self.model, self.step - 1)
-        iw = sent(iw, self.device)
-        self.meter.add(sent(t, self.device), iw, nats, iw.to(losses) * losses)
         if self.step % self.settings.log_every:
             return {}
         self.check()
@@ -251,6 +261,7 @@ class Trainer:
             f"train/{unit.key}": float(unit.per_dim(prior + nats, x0[0].numel())),
             "train/grad_norm": norm,
             "train/lr": lr,
+            **({"train/skipped": self.skipped} if self.settings.skip_nonfinite else {}),
             "train/images_per_s": steps * self.settings.batch_size / max(seconds, 1e-9),
             "train/memory_gb": memory_gb(self.device),
         }
@@ -267,6 +278,7 @@ class Trainer:
             "meter": self.meter.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "skipped": self.skipped,
             "best": self.best,
             "compute": self.compute.state() | {"ranks": self.ranks.world},
         }
@@ -279,6 +291,7 @@ class Trainer:
         self._unread = deque(_Losses(**losses) for losses in state.get("unread", ()))
         self.meter.load_state_dict(state["meter"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.skipped = state.get("skipped", 0)  # not in the checkpoints of 0.1.0's first days
         before = state.get("compute", self.compute.state())  # not in the checkpoints of 0.1.0's first days
         self.compute = self.compute.resumed(before, self.settings.precision, self.settings.compile, self.ranks.world)
         replace(self.settings, compile=self.compute.compile)  # refuses what does not go together
@@ -315,12 +328,16 @@ class _Losses:
     def state(self) -> dict[str, Any]:
         return {"step": self.step, "lr": self.lr, "t": self.t, "host": self.values().clone()}
 
+    @property
+    def finite(self) -> bool:
+        return bool(self.values()[-1].isfinite())
+
     def check(self) -> None:
-        *losses, norm = self.values().tolist()
-        if not math.isfinite(norm):
+        if not self.finite:
+            *losses, _ = self.values().tolist()
             raise FloatingPointError(
                 f"the gradient of step {self.step} is not finite (loss {sum(losses) / len(losses):.4g}); lower optimizer.lr={self.lr:g}, "
-                f"set trainer.precision=fp32, or find the operation with debug=anomaly."
+                f"set trainer.precision=fp32, find the operation with debug=anomaly, or leave such steps out with trainer.skip_nonfinite=N."
             )
 
 

@@ -50,7 +50,7 @@ def trainer(dropout: float = 0.2, importance: bool = True, seed: int = 1, x: Any
     diffusion = Diffusion(Net(dropout), Gaussian(), schedule, V(), LearnedRange(), decoder)
     values: dict[str, Any] = {
         "steps": 30, "max_minutes": None, "batch_size": 16, "accumulate": 1, "precision": "fp32", "compile": "never", "ema_decay": 0.99,
-        "grad_clip": 1.0, "log_every": 4, "val_every": 0, "detect_anomaly": False, "profile": False,
+        "grad_clip": 1.0, "skip_nonfinite": 0, "log_every": 4, "val_every": 0, "detect_anomaly": False, "profile": False,
         "workers": None,
     }  # fmt: skip
     return Trainer(
@@ -138,6 +138,31 @@ def test_a_lagging_cpu_saves_nothing_that_is_not_finite(monkeypatch):
     with pytest.raises(FloatingPointError, match="step 5"):
         run.run(lambda row: run.state_dict() if run.step == 5 else None)  # type: ignore[func-returns-value]
     assert run.step == 5
+
+
+def test_steps_without_a_finite_gradient_are_left_out_and_counted_if_that_is_allowed(monkeypatch):
+    """The weights, the average and the importance history are as if the step had not been; one more ends the run."""
+    run, rows = trainer(skip_nonfinite=1, log_every=1), []
+    before = {}
+
+    def on_step(row: dict[str, float]) -> None:
+        rows.append(row)
+        if run.step == 4:
+            before.update({k: v.clone() for k, v in flat(run.state_dict()).items()})
+            run.nan_at_step = 5
+        if run.step == 5:
+            after = flat(run.state_dict())
+            kept = [name for name in before if name.split("/")[0] in ("model", "ema", "optimizer", "timestep")]
+            assert all(torch.equal(before[name], after[name]) for name in kept)
+            run.nan_at_step = 9
+
+    with pytest.raises(FloatingPointError, match=r"step 9 .*trainer\.skip_nonfinite"):
+        run.run(on_step)
+    assert [row["train/skipped"] for row in rows] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert run.skipped == 1
+    again = trainer(skip_nonfinite=1)
+    again.load_state_dict(trainer(skip_nonfinite=1).state_dict() | {"skipped": 1})
+    assert again.skipped == 1
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not():
