@@ -196,6 +196,24 @@ def test_a_signal_to_one_stops_both_after_the_same_step_with_one_checkpoint(tmp_
     assert "Gloo" not in err and "connection" not in err.lower()
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_rank_that_dies_ends_both_and_the_run_goes_on_from_the_last_checkpoint(
+    pair: Path, tmp_path: Path, rank: str
+) -> None:
+    run = tmp_path / "run"
+    process = torchrun(*TINY, "tracker=none", "debug.slow_step=0.5", f"hydra.run.dir={run}")
+    wait_for(process, lambda: [run / "checkpoints" / "step_00000006" / "manifest.json"])
+    started = time.monotonic()
+    os.kill(ranks_of(process)[rank], signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert time.monotonic() - started < 60
+    assert [path.name for path in checkpoint.newest_first(run)] == ["step_00000006"]
+    done(torchrun(*TINY, "tracker=none", f"hydra.run.dir={run}", "resume=auto"))
+    for name, weights in state(pair)["model"].items():
+        assert torch.equal(state(run)["model"][name], weights), name
+
+
 def test_an_evaluation_that_one_is_told_to_stop_goes_on_from_there(pair: Path) -> None:
     command = [
         "task=evaluate",

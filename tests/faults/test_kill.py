@@ -1,0 +1,87 @@
+"""kill -9 at any moment, as often as it likes: the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from difflab.train import checkpoint
+from tests.faults.conftest import Start
+from tests.faults.runs import TINY, assert_equal
+
+LONG = int(os.environ.get("DIFFLAB_LONG_FAULTS", "0"))  # so many random runs more
+
+
+def go_on(start: Start, run: Path, times: list[float]) -> int:
+    """Kill the run after so many seconds each, then let it end; how often it was killed before it had ended."""
+    killed = 0
+    command = [*TINY, "debug.slow_step=0.3", f"hydra.run.dir={run}", "resume=auto"]
+    for seconds in times:
+        child = start(*command)
+        time.sleep(seconds)
+        if child.code is not None:
+            assert child.code == 0, child.text
+            break
+        child.kill()
+        child.wait()
+        killed += 1
+    last = start(*command)
+    assert last.wait() == 0, last.text
+    return killed
+
+
+@pytest.mark.parametrize("seed", range(1 + LONG))
+def test_a_run_that_is_killed_again_and_again_is_the_run_that_was_not(
+    start: Start, whole: Path, tmp_path: Path, seed: int
+) -> None:
+    choose = random.Random(seed)
+    killed = go_on(start, tmp_path / "run", [choose.uniform(0.5, 2) for _ in range(10)])
+    assert killed >= 2
+    assert_equal(tmp_path / "run", whole)
+
+
+def test_the_readers_of_a_killed_run_keep_nobody_out(start: Start, tmp_path: Path, whole: Path) -> None:
+    """Loader processes end seconds after it; the lock is not theirs."""
+    command = [*TINY, "debug.slow_step=0.1", "trainer.workers=2", f"hydra.run.dir={tmp_path / 'run'}", "resume=auto"]
+    child = start(*command)
+    rows = tmp_path / "run" / "metrics.jsonl"
+    while not (rows.exists() and rows.stat().st_size):
+        assert child.code is None, child.text
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    again = start(*command)
+    assert again.wait() == 0, again.text
+    assert_equal(tmp_path / "run", whole)
+
+
+def test_a_save_may_be_killed_at_each_of_its_file_operations(start: Start, whole: Path, tmp_path: Path) -> None:
+    """Whatever is there afterwards is whole: the run goes on from it, and `best` never goes away."""
+    number, survived = 0, False
+    had_best = False
+    run = tmp_path / "run"
+    while not survived:
+        child = start(
+            *TINY,
+            f"hydra.run.dir={run}",
+            "resume=auto",
+            before="tests.faults.hooks:die_at_file_operation",
+            given=number,
+        )
+        code = child.wait()
+        assert code in (0, -9), child.text
+        survived = code == 0
+        found = checkpoint.newest_first(run)
+        for path in found:
+            checkpoint.load(path)
+        checkpoint.tidy(run)
+        if had_best:
+            checkpoint.load(run / "checkpoints" / "best")
+        had_best = had_best or (run / "checkpoints" / "best").exists()
+        number += 1
+    assert number > 20
+    assert_equal(run, whole)
