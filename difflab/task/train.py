@@ -247,7 +247,7 @@ class Session:
             "history": self.history,
             "tracker_id": self.tracker.id,
             "validate_seconds": self.validate_seconds,
-            "pending": self.pending,
+            "pending": finite(self.pending),
             "options": self._options(),
         }
         if self.ranks.first:
@@ -313,7 +313,8 @@ class Session:
         self.trainer.load_state_dict(state)
         self.history, self.tracker_id = state["history"], state["tracker_id"]
         self.validate_seconds = state.get("validate_seconds", 0.0)  # not in the checkpoints of 0.1.0's first days
-        self.pending = state.get("pending")
+        pending = state.get("pending")
+        self.pending = pending and {key: math.nan if value is None else value for key, value in pending.items()}
 
     def _options(self) -> dict[str, Any]:
         """The choices that a checkpoint's state depends on beyond the network."""

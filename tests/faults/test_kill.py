@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,3 +88,31 @@ def test_a_save_may_be_killed_at_each_of_its_file_operations(start: Start, whole
         number += 1
     assert number > 20
     assert_equal(run, whole)
+
+
+def test_wandb_goes_on_with_the_same_run_and_steps_that_rise(start: Start, tmp_path: Path) -> None:
+    """A killed run leaves one offline part, the run that goes on another: uploaded one after the other they are one run."""
+    run = tmp_path / "run"
+    command = [*TINY, "tracker=wandb", "debug.slow_step=0.2", f"hydra.run.dir={run}", "resume=auto"]
+    child = start(*command)
+    while not (run / "checkpoints" / "step_00000006" / "manifest.json").exists():
+        assert child.code is None, child.text
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    again = start(*command)
+    assert again.wait() == 0, again.text
+    parts = sorted((run / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
+    assert len(parts) == 2
+    assert len({part.name.rpartition("-")[2] for part in parts}) == 1  # the id
+    before, after = (steps(part) for part in parts)
+    assert before == sorted(set(before))
+    assert after == [7, 8, 9, 10, 11, 12]
+    assert set(before) | set(after) == set(range(1, 13))
+
+
+def steps(part: Path) -> list[int]:
+    """What W&B holds of a part, by its own reader."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(next(part.glob("*.wandb")))]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [row["history"]["step"]["num"] for row in map(json.loads, shown.splitlines()) if row["type"] == "history"]

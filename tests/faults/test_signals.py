@@ -56,6 +56,19 @@ def test_a_signal_in_any_phase_loses_nothing(start: Start, whole: Path, tmp_path
         assert_equal(tmp_path / "-".join(map(str, signals)), whole)
 
 
+def test_a_row_with_a_number_that_is_not_finite_waits_for_its_validation_too(start: Start, tmp_path: Path) -> None:
+    """Step 4, whose gradient was left out and whose norm is NaN."""
+    command = [*TINY, "debug.nan_at_step=4", "trainer.skip_nonfinite=1", "resume=auto"]
+    hook = {"where": "difflab.task.train:validate", "call": 1, "signals": [TERM]}
+    stopped = start(*command, f"hydra.run.dir={tmp_path / 'a'}", before="tests.faults.hooks:signal_at", given=hook)
+    plain = start(*command, f"hydra.run.dir={tmp_path / 'b'}")
+    assert stopped.wait() == 143, stopped.text
+    assert plain.wait() == 0, plain.text
+    again = start(*command, f"hydra.run.dir={tmp_path / 'a'}")
+    assert again.wait() == 0, again.text
+    assert_equal(tmp_path / "a", tmp_path / "b")
+
+
 def test_a_stop_loses_no_step(start: Start, tmp_path: Path) -> None:
     run = tmp_path / "run"
     where = {"where": "difflab.train.trainer:Trainer.train_step", "call": 5, "signals": [TERM]}
