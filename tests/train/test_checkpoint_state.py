@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -121,3 +123,35 @@ def test_the_manifest_states_size_and_hash_of_every_file(tmp_path):
     for name, entry in manifest.items():
         data = (directory / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+@pytest.mark.parametrize("dies_at", [1, 2])
+def test_a_checkpoint_that_was_being_replaced_comes_back(tmp_path, monkeypatch, dies_at):
+    """Killed right before the old one, or the new one, is renamed."""
+    best = checkpoint.save(tmp_path / "checkpoints" / "best", some_state())
+    calls, replace = [], os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def dies(source, target):
+        calls.append(source)
+        if len(calls) == dies_at:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", dies)
+        broken.setattr(shutil, "rmtree", lambda *given, **named: None)  # a killed process cleans nothing up
+        with pytest.raises(Killed):
+            checkpoint.save(best, some_state() | {"step": 8})
+    assert best.exists() == (dies_at == 1)
+    checkpoint.tidy(tmp_path)
+    assert checkpoint.load(best)["step"] == 7
+    assert [path.name for path in best.parent.iterdir()] == ["best"]
+    assert checkpoint.load(checkpoint.save(best, some_state() | {"step": 8}))["step"] == 8
+    (best.parent / ".best.old").mkdir()  # killed after the new one stood in its place
+    (best.parent / ".step_00000002.gone").mkdir()
+    checkpoint.tidy(tmp_path)
+    assert checkpoint.load(best)["step"] == 8
+    assert [path.name for path in best.parent.iterdir()] == ["best"]
