@@ -93,11 +93,19 @@ def test_a_save_may_be_killed_at_each_of_its_file_operations(start: Start, whole
 def test_wandb_goes_on_with_the_same_run_and_steps_that_rise(start: Start, tmp_path: Path) -> None:
     """A killed run leaves one offline part, the run that goes on another: uploaded one after the other they are one run."""
     run = tmp_path / "run"
-    command = [*TINY, "tracker=wandb", "debug.slow_step=0.2", f"hydra.run.dir={run}", "resume=auto"]
+    command = [
+        *TINY,
+        "tracker=wandb",
+        "checkpoint.every=6",
+        "debug.slow_step=0.5",
+        f"hydra.run.dir={run}",
+        "resume=auto",
+    ]
     child = start(*command)
     while not (run / "checkpoints" / "step_00000006" / "manifest.json").exists():
         assert child.code is None, child.text
         time.sleep(0.02)
+    time.sleep(1.7)  # W&B holds a row back for a second, metrics.jsonl for none
     child.kill()
     child.wait()
     again = start(*command)
