@@ -3,6 +3,7 @@ the ends themselves (model/base.py) are float32 or better, whatever is chosen he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,13 @@ def multiplies_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is more than an emulation there."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    can = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    can = cpu_capabilities() if device.type == "cpu" else {}
     return bool(can.get("amx_bf16") or can.get("avx512_bf16"))
+
+
+def cpu_capabilities() -> Mapping[str, bool]:
+    """What torch knows of this CPU's instructions; older versions know nothing."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
 
 
 def in_precision(model: Network, name: str, device: torch.device) -> Network:

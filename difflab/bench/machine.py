@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..precision import cpu_capabilities
+
 PACKAGES = ("difflab", "torch", "numpy", "diffusers", "denoising-diffusion-pytorch")
 CONVOLUTIONS = ((32, 64, 32), (64, 128, 16), (64, 256, 8))  # batch, channels, size: the widths of the networks measured
 MATRIX = 2048
@@ -23,7 +25,7 @@ COPIED = 256 << 20  # bytes
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Processor, threads, versions, commit."""
-    can = getattr(torch.cpu, "get_capabilities", dict)()
+    can = cpu_capabilities()
     return {
         "device": device.type,
         "name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..precision import resolve
+from ..precision import cpu_capabilities, resolve
 from ..ranks import Ranks
 
 NEVER = "never"
@@ -66,8 +66,7 @@ class Compute:
 def compiling_pays(device: torch.device) -> bool:
     """On a GPU, and on a CPU whose matrix unit leaves normalisation and activations as the larger part. With vector units
     alone, convolutions are three quarters of the time, and compiling gains nothing (measured: 0.98 to 1.01 times in one run, 1.00 in another)."""
-    can = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-    return device.type == "cuda" or bool(can.get("amx_bf16"))
+    return device.type == "cuda" or (device.type == "cpu" and bool(cpu_capabilities().get("amx_bf16")))
 
 
 def compiled(

@@ -19,6 +19,12 @@ TINY = [
 CLOCKS = {"train/images_per_s", "train/memory_gb"}
 
 
+def has_rows(run: Path) -> bool:
+    """Whether it has trained and logged a step."""
+    file = run / "metrics.jsonl"
+    return file.exists() and file.stat().st_size > 0
+
+
 def rows(run: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what clocks say."""
     found = []

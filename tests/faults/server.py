@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -56,6 +56,12 @@ class Child:
             time.sleep(0.02)
         assert self._code is not None
         return self._code
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait while it lives until that holds."""
+        while not condition():
+            assert self.code is None, self.text
+            time.sleep(0.02)
 
     @property
     def text(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from difflab.train import checkpoint
 from tests.faults.conftest import Start
-from tests.faults.runs import TINY, assert_equal
+from tests.faults.runs import TINY, assert_equal, has_rows
 
 LONG = int(os.environ.get("DIFFLAB_LONG_FAULTS", "0"))  # so many random runs more
 
@@ -51,10 +51,7 @@ def test_the_readers_of_a_killed_run_keep_nobody_out(start: Start, tmp_path: Pat
     """Loader processes end seconds after it; the lock is not theirs."""
     command = [*TINY, "debug.slow_step=0.1", "trainer.workers=2", f"hydra.run.dir={tmp_path / 'run'}", "resume=auto"]
     child = start(*command)
-    rows = tmp_path / "run" / "metrics.jsonl"
-    while not (rows.exists() and rows.stat().st_size):
-        assert child.code is None, child.text
-        time.sleep(0.02)
+    child.until(lambda: has_rows(tmp_path / "run"))
     child.kill()
     child.wait()
     again = start(*command)
@@ -102,9 +99,7 @@ def test_wandb_goes_on_with_the_same_run_and_steps_that_rise(start: Start, tmp_p
         "resume=auto",
     ]
     child = start(*command)
-    while not (run / "checkpoints" / "step_00000006" / "manifest.json").exists():
-        assert child.code is None, child.text
-        time.sleep(0.02)
+    child.until((run / "checkpoints" / "step_00000006" / "manifest.json").exists)
     time.sleep(1.7)  # W&B holds a row back for a second, metrics.jsonl for none
     child.kill()
     child.wait()

@@ -10,7 +10,7 @@ import pytest
 
 from difflab.train import checkpoint
 from tests.faults.conftest import Start
-from tests.faults.runs import TINY, assert_equal
+from tests.faults.runs import TINY, assert_equal, has_rows
 
 TERM, INT = int(signal.SIGTERM), int(signal.SIGINT)
 PHASES = {
@@ -86,10 +86,7 @@ def test_a_signal_to_the_whole_group_is_survived_by_what_reads(
     run = tmp_path / "run"
     command = [*TINY, "trainer.workers=2", "debug.slow_step=0.1", f"hydra.run.dir={run}", "resume=auto"]
     child = start(*command)
-    rows = run / "metrics.jsonl"
-    while not (rows.exists() and rows.stat().st_size):
-        assert child.code is None, child.text
-        time.sleep(0.02)
+    child.until(lambda: has_rows(run))
     child.kill_group(number)
     assert child.wait(30) == 128 + number, child.text
     assert "Traceback" not in child.text and "DataLoader" not in child.text
@@ -102,10 +99,7 @@ def test_a_sweep_ends_after_its_job_is_saved_and_goes_on_past_failures(start: St
     sweep = tmp_path / "sweep"
     command = ["-m", *TINY, "seed=0,1", "debug.slow_step=0.1", f"hydra.sweep.dir={sweep}"]
     child = start(*command)
-    rows = sweep / "0" / "metrics.jsonl"
-    while not (rows.exists() and rows.stat().st_size):
-        assert child.code is None, child.text
-        time.sleep(0.02)
+    child.until(lambda: has_rows(sweep / "0"))
     child.kill(TERM)
     assert child.wait(30) == 143, child.text
     assert checkpoint.newest_first(sweep / "0")

@@ -63,9 +63,7 @@ def test_two_runs_never_share_a_directory(start: Start, whole: Path, tmp_path: P
     run = tmp_path / "run"
     command = [*TINY, "debug.slow_step=0.2", f"hydra.run.dir={run}", "resume=auto"]
     first = start(*command)
-    while not (run / ".lock").exists() or not (run / ".lock").read_text():
-        assert first.code is None, first.text
-        time.sleep(0.01)
+    first.until(lambda: (run / ".lock").exists() and bool((run / ".lock").read_text()))
     record = (run / ".hydra").exists()
     second = start(*command)
     assert second.wait() == 1
