@@ -8,6 +8,14 @@ class ConfigError(ValueError):
     it alone on stderr and exits with code 1 (HYDRA_FULL_ERROR=1 brings the traceback back).
     """
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str) -> str:
+    """The text with what would end a line or move a terminal's cursor written as an escape: what it quotes may be anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 class NotDefined(ConfigError):
     """Choices that are each fine and exclude each other: a sweep over a grid skips such a cell and lists it."""

@@ -26,7 +26,7 @@ from .config.compose import plain
 from .config.pairs import check_pairs, continuous_by_file
 from .config.safety import check_safety
 from .config.schema import load_schema
-from .errors import ConfigError, NotDefined
+from .errors import ConfigError, NotDefined, one_line
 from .files import write_atomically, write_json
 
 FAILED, NOT_DEFINED = "failed.json", "not_defined.json"  # in a job's directory: {"overrides": [...], "message": "..."}
@@ -101,7 +101,11 @@ def save_record(directory: Path, cfg: DictConfig, hydra_cfg: Any) -> None:
 
 
 def sentence(error: Exception, directory: Path | None = None) -> str:
-    """What a user reads of an exception."""
+    """What a user reads of an exception: one line."""
+    return one_line(_sentence(error, directory))
+
+
+def _sentence(error: Exception, directory: Path | None) -> str:
     if isinstance(error, ConfigError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

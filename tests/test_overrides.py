@@ -23,7 +23,13 @@ from difflab.errors import ConfigError
 from difflab.job import checked
 from difflab.train.trainer import Settings, Trainer
 
-EXAMPLES = int(os.environ.get("DIFFLAB_LONG_FAULTS", "0")) * 100 + 60
+LONG = int(os.environ.get("DIFFLAB_LONG_FAULTS", "0"))
+drawn = settings(  # the same lines every time, other ones in the long sweep
+    max_examples=LONG * 100 + 60,
+    derandomize=not LONG,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 SCHEMA = load_schema()
 GROUPS = {package: sorted(SCHEMA.options[group]) for package, group in SCHEMA.packages.items()}
 OWN = ("run", "runs", "resume", "init", "plugins", "hydra", "task", "tracker", "choices")  # of files and directories
@@ -77,7 +83,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn
 @given(some.lists(line, max_size=4))
 @example(["trainer.steps="])
 @example(["schedule.T={a:1"])
@@ -87,6 +93,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @example(["trainer.steps=1,2"])
 @example(["hydra.run.dir="])
 @example(["\x00"])
+@example(["0\r"])
+@example(["trainer.steps=\x1b[2J\u2028"])
 def test_any_command_line_is_composed_or_refused_in_a_sentence(empty: Path, lines: list[str]) -> None:
     out, err = StringIO(), StringIO()
     lines = [text for text in lines if not text.startswith(("-", "hydra", "run", "resume", "init"))]
@@ -101,7 +109,7 @@ def test_any_command_line_is_composed_or_refused_in_a_sentence(empty: Path, line
     assert not list(empty.iterdir())
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@drawn
 @given(some.lists(some.one_of(typed, group_choice), min_size=1, max_size=3))
 def test_what_is_composed_is_built_or_refused_in_a_sentence(empty: Path, lines: list[str]) -> None:
     """Ranges and pairs that only the parts can judge: no other error than the one that users read."""
