@@ -15,6 +15,7 @@ from .bound.base import Design
 from .bound.chain import check_optimal
 from .bound.estimator import Examples
 from .build import build
+from .config.inherit import check_same
 from .config.pairs import check_pairs
 from .data.base import Data, Split
 from .diffusion import Diffusion
@@ -60,7 +61,9 @@ class Laboratory:
 
     def at(self, path: Path) -> tuple[Diffusion, int]:
         """(the diffusion with a checkpoint's EMA weights, its step). `path`: a run directory or a checkpoint in it."""
-        state = checkpoint.load(checkpoint.latest(path))
+        source = checkpoint.latest(path)
+        state = checkpoint.load(source)
+        check_same(state["design"], source, self.config)
         load_weights(self.model, state["ema"], path)
         return replace(self.diffusion, model=self.model.eval()), int(state["step"])
 

@@ -189,7 +189,7 @@ def _settle(
                 f"hydra.run.dir={directory} already holds checkpoints; set resume=auto to go on with them or choose another directory."
             )
         if (directory / ".hydra" / "config.yaml").is_file():
-            check_same(load_run(directory), checked(cfg, cfg.hydra, allowed))
+            check_same(load_run(directory).config, directory, checked(cfg, cfg.hydra, allowed))
     rest = [line for line in overrides if line.lstrip("+").partition("=")[0] != key]
     return Plan(rest, multirun, allowed, directory, key, task)
 

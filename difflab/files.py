@@ -1,12 +1,24 @@
-"""Files that are either whole or absent."""
+"""Files that are written whole or not at all, and what reading one that is damaged may raise."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import yaml
+
+# One bit is enough for each of them: a zip's members may seem encrypted or compressed in a way that nobody knows
+# (RuntimeError and its NotImplementedError), an array as large as no memory is, a number a word.
+UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError, MemoryError, zlib.error,
+    zipfile.BadZipFile, csv.Error, yaml.YAMLError,
+)  # fmt: skip
 
 
 def write_atomically(path: Path, write: Callable[[Any], Any], binary: bool = False) -> Path:

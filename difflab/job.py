@@ -27,7 +27,7 @@ from .config.pairs import check_pairs, continuous_by_file
 from .config.safety import check_safety
 from .config.schema import load_schema
 from .errors import ConfigError, NotDefined, one_line
-from .files import write_atomically, write_json
+from .files import UNREADABLE, write_atomically, write_json
 
 FAILED, NOT_DEFINED = "failed.json", "not_defined.json"  # in a job's directory: {"overrides": [...], "message": "..."}
 OUT_OF_MEMORY = re.compile(r"OutOfMemory|out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
@@ -156,7 +156,7 @@ def outcome(multirun_dir: Path, name: str) -> dict[str, str]:
     records, overrides = {}, []
     for directory in sorted(multirun_dir.glob("*/"), key=lambda path: (len(path.name), path.name)):
         for file in (NOT_DEFINED, FAILED, ".hydra/overrides.yaml"):
-            with suppress(OSError, ValueError, KeyError, TypeError):
+            with suppress(*UNREADABLE):
                 record = OmegaConf.to_container(OmegaConf.load(directory / file))  # YAML reads JSON, too
                 if isinstance(record, dict) and file == name:
                     records[directory.name] = record

@@ -390,7 +390,20 @@ def test_a_directory_with_checkpoints_is_refused_without_resume(
 
 
 def test_a_damaged_record_is_named(calls: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    _, directory = trained(calls)
+    _, directory = trained(calls, "schedule=linear")
+    whole = (directory / ".hydra" / "config.yaml").read_text()
+    for text in (
+        whole.replace("name: linear", "name: lin"),
+        f"{whole}checkpoint: null\n",
+        f"{whole}sede: 1\n",
+        whole.replace("target_se: null", "target_se: nul"),
+    ):
+        assert text != whole
+        (directory / ".hydra" / "config.yaml").write_text(text)
+        assert main([f"resume={directory}"]) == 1
+        err = capsys.readouterr().err
+        assert ".hydra/config.yaml" in err
+        assert len(err.splitlines()) == 1
     for text in ("", "{", "- a", "\0", "seed: 0\n"):
         (directory / ".hydra" / "config.yaml").write_text(text)
         assert main([f"resume={directory}"]) == 1
@@ -426,6 +439,11 @@ def test_a_sweep_runs_every_cell_in_its_directory(calls: list[Any], tmp_path: Pa
     assert [(c["schedule"]["name"], c["parameterization"]["name"]) for c, _ in calls] == [
         ("linear", "eps"), ("linear", "x0"), ("cosine", "eps"), ("cosine", "x0"),
     ]  # fmt: skip
+
+
+def test_flags_may_stand_between_overrides(calls: list[Any]) -> None:
+    assert main(["schedule=linear,cosine", "-m", "trainer.steps=3"]) == 0
+    assert [(c["schedule"]["name"], c["trainer"]["steps"]) for c, _ in calls] == [("linear", 3), ("cosine", 3)]
 
 
 def test_a_failing_job_stops_no_other_and_is_named(

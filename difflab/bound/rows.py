@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..files import write_json
+from ..files import UNREADABLE, write_json
 
 
 class Rows:
@@ -62,7 +62,7 @@ class StoredRows(Rows):
         try:
             saved = json.loads(self.record.read_bytes())
             return saved["state"] if saved["identity"] == self.identity else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             return None
 
     def begin(self, state: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..files import UNREADABLE
 from ..gaussian import BITS, NATS, Unit
 
 NAMES = ("index", "log_snr", "dims", "prior_kl", "total")  # of a measurement's npz, small; the terms are beside them
@@ -69,7 +69,7 @@ def read(directory: Path, stem: Path, result: Mapping[str, Any], name: str) -> M
             name, directory, stem, result, index.astype(np.int64), prior_kl, total, log_snr.astype(float), int(dims)
         )
         stated, mean = measurement.bound, float(np.mean(total)) * measurement.scale
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ConfigError(
             f"{directory} cannot be compared ({stem.name}.npz: {error}); make it whole with resume={directory}."
         ) from error
@@ -88,7 +88,7 @@ def read_own(directory: Path, name: str = "") -> Measurement:
         stem = directory / "bound" / f"step_{result['step']:08d}"
         if not isinstance(result["unit"], str):
             raise TypeError("unit is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ConfigError(
             f"{directory} cannot be compared (result.json: {error}); make it whole with resume={directory}."
         ) from error

@@ -45,7 +45,7 @@ def distinguishing(directories: Sequence[Path], without: Sequence[str] = ()) -> 
     overrides = {}
     for directory in directories:
         path = directory / ".hydra" / "overrides.yaml"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         own = [line[2:].strip("'\"") for line in lines if line.startswith("- ")]
         overrides[directory] = [line for line in own if line.partition("=")[0] not in without]
     shared = set.intersection(*(set(o) for o in overrides.values())) if overrides else set()

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError
+from ..files import UNREADABLE
 from ..train import checkpoint
 from .comparable import FP32, check_comparable, facts
 from .measurement import Measurement, read, read_own
@@ -104,7 +105,7 @@ def trained(directory: Path) -> dict[str, Any]:
     """What a result says of the training rather than of the bound: a run measured again keeps it."""
     try:
         result = json.loads((directory / "result.json").read_bytes())
-    except (OSError, ValueError):
+    except UNREADABLE:
         result = {}
     return {"seed": configuration(directory).get("seed"), "train_seconds": None} | {
         key: result[key] for key in ("seed", "train_seconds") if key in result
@@ -115,7 +116,7 @@ def configuration(directory: Path) -> dict[str, Any]:
     """A run's saved configuration, as it stands in its file; empty if there is none that can be read."""
     try:
         config = yaml.safe_load((directory / ".hydra" / "config.yaml").read_bytes())
-    except (OSError, ValueError, yaml.YAMLError):
+    except UNREADABLE:
         return {}
     return config if isinstance(config, dict) else {}
 
@@ -158,7 +159,7 @@ def fitting(
         try:
             result = json.loads(path.read_bytes())
             fits = result["bound"] and result["unit"] and not differs(design(result, directory), wanted)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             continue  # another kind of file
         stem = path.with_suffix("")
         if fits and stem.with_suffix(".npz").exists():

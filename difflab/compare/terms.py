@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..errors import ConfigError
+from ..files import UNREADABLE
 from .measurement import Measurement
 
 CELLS = 1 << 20  # (example, t) cells that are looked at together
@@ -55,7 +56,7 @@ def terms(measurement: Measurement) -> Iterator[Terms]:
                     archive.extract(f"{name}.npy", aside)
             arrays = {name: np.load(Path(aside) / f"{name}.npy", mmap_mode="r") for name in names}
             layout = (Dense if arrays["nats"].ndim == 2 else Drawn)(measurement, **arrays)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise ConfigError(
                 f"{measurement.directory}: {path.name} cannot be read ({error}); make it whole with resume={measurement.directory}."
             ) from error

@@ -23,7 +23,7 @@ def parse(argv: list[str]) -> Namespace:
         raise ConfigError(f"{' '.join(argv)}: {message}; an override is key=value, and --help lists the flags.")
 
     parser.error = refuse
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # flags may stand between overrides
     if args.experimental_rerun:
         raise ConfigError("--experimental-rerun is refused: it would run a pickle; use resume=RUN_DIR.")
     if args.config_path or args.config_name:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
-from .check import listed, show
+from ..files import UNREADABLE
+from .arguments import plugins
+from .check import check, listed, show
 from .compose import Composer, plain, quoted
 from .safety import check_safety
 from .schema import Schema
@@ -75,14 +76,24 @@ def load_run(directory: Path) -> Saved:
         choices = OmegaConf.select(OmegaConf.load(file), "hydra.runtime.choices") if file.is_file() else None
     except ConfigError:
         raise
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (*UNREADABLE, OmegaConfBaseException) as error:
         raise ConfigError(f"{file} cannot be read ({show(error)}); restore it or start a new run.") from error
     plain_choices = {str(k): str(v) for k, v in choices.items()} if choices is not None else {}
     return Saved(directory, {str(k): v for k, v in config.items()}, plain_choices)
 
 
 def inherited(saved: Saved, typed: Sequence[Override], composer: Composer, keep_task: bool) -> list[str]:
-    """The overrides that compose to the saved configuration, less what `typed` replaces."""
+    """The overrides that compose to the saved configuration, less what `typed` replaces. ConfigError names the record
+    if it does not fit the registry."""
+    try:
+        lines = _lines(saved, typed, composer, keep_task)
+        check(plain(composer.compose(lines)), composer.schema, plugins(typed))
+    except ConfigError as error:
+        raise ConfigError(f"{saved.directory / '.hydra' / 'config.yaml'}: {error}") from error
+    return lines
+
+
+def _lines(saved: Saved, typed: Sequence[Override], composer: Composer, keep_task: bool) -> list[str]:
     schema = composer.schema
     groups = {
         package: group if group == package else f"{group}@{package}" for package, group in schema.packages.items()
@@ -117,17 +128,21 @@ def check_untouched(typed: Sequence[Override], key: str) -> None:
             )
 
 
-def check_same(saved: Saved, config: Mapping[str, Any]) -> None:
-    """ConfigError if a run would go on with other data, another chain or another model."""
-    for key in FROZEN:
-        before, now = saved.config.get(key), config.get(key)
-        for path, value in _differences({key: before}, {key: now}):
-            if path not in MACHINE:
-                was = _select({key: before}, path)
-                raise ConfigError(
-                    f"{path} is {show(was)} in {saved.directory} and {show(value)} here; a run goes on with its own data, chain and model: "
-                    "leave it out or start a new run."
-                )
+def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that stays: data, chain and model. A checkpoint keeps it beside its weights, where a
+    sha256 watches over it; the run's config.yaml is a text that anybody may have edited."""
+    return {key: config[key] for key in FROZEN if key in config}
+
+
+def check_same(before: Mapping[str, Any], place: Path, config: Mapping[str, Any]) -> None:
+    """ConfigError if the configuration has other data, another chain or another model than `place`, which says `before`.
+    A key that `before` lacks is one of later days, whose default changes nothing."""
+    for path, was in _differences(frozen(config), frozen(before)):
+        if path not in MACHINE:
+            raise ConfigError(
+                f"{path} is {show(was)} in {place} and {show(_select(config, path))} here; a run keeps its own data, chain and model: "
+                "leave it out, restore the run's .hydra/config.yaml, or start a new run."
+            )
 
 
 def needs_run(task: str, typed: Mapping[str, Any]) -> str:

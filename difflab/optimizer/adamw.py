@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch.nn import Parameter
 
 from ..errors import ConfigError
-from .base import Optimizer
+from .base import Optimizer, two_betas
 
 
 class Adamw(Optimizer):
@@ -16,9 +17,9 @@ class Adamw(Optimizer):
 
     def __init__(self, *, lr: float, warmup_steps: int, decay: str, betas: list[float], weight_decay: float) -> None:
         super().__init__(lr, warmup_steps, decay)
-        if weight_decay < 0:
+        if not 0 <= weight_decay < math.inf:
             raise ConfigError(f"optimizer.weight_decay={weight_decay} must be at least 0.")
-        self.betas, self.weight_decay = betas, weight_decay
+        self.betas, self.weight_decay = two_betas(betas), weight_decay
 
     def create(self, params: Iterable[Parameter]) -> torch.optim.Optimizer:
         params = list(params)
@@ -26,4 +27,4 @@ class Adamw(Optimizer):
             {"params": [p for p in params if p.dim() > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in params if p.dim() <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]))
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)

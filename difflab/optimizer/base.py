@@ -18,6 +18,15 @@ DECAYS = {  # factor of the learning rate at progress 0..1 through the training 
 }
 
 
+def two_betas(betas: list[float]) -> tuple[float, float]:
+    """Adam's two decay rates; ConfigError unless they are two numbers of [0, 1)."""
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ConfigError(
+            f"optimizer.betas={betas} must be two numbers of at least 0 and below 1, such as [0.9,0.999]."
+        )
+    return betas[0], betas[1]
+
+
 class Optimizer(ABC):
     """lr after warm-up; warm-up in steps; decay: a name in DECAYS."""
 

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    EOFError,
-    zipfile.BadZipFile,
-    csv.Error,
-    yaml.YAMLError,
-)
+from ..files import UNREADABLE
 
 
 @dataclass
@@ -38,7 +24,7 @@ class Reader:
             return None
         try:
             return how(path)
-        except DAMAGED as error:
+        except UNREADABLE as error:
             why = " ".join(str(error).split())[:160] or type(error).__name__
             self.notes.append(f"{name} cannot be read ({why}); it is left out.")
             return None

@@ -36,7 +36,7 @@ from ..bound.sums import Sums, add_up
 from ..console import Progress
 from ..data.base import Split
 from ..diffusion import Diffusion
-from ..files import write_json
+from ..files import UNREADABLE, write_json
 from ..precision import unwrapped
 from ..train.signals import Stop
 from ..variance.base import Variance
@@ -77,8 +77,8 @@ def training_fit(
     record = path.with_suffix(".json")
     known = identity(lab, diffusion, lab.data.train, lab.config["fit"])
     saved = None
-    with suppress(OSError, ValueError):
-        if json.loads(record.read_bytes()) == known:
+    with suppress(*UNREADABLE):
+        if json.loads(record.read_bytes()) == known | {"sha256": _sha256(path)}:
             saved = optimal.load(path)
     if (saved := ranks.current().share(saved)) is not None:
         return saved, 0
@@ -87,8 +87,12 @@ def training_fit(
         design, pilot_nfe = informed(lab, diffusion, lab.fit, lab.data.train, on_batch)
         fits, nfe = optimal.fit(diffusion, examples, design, lab.device, modes(diffusion, design), on_batch)
     optimal.save(fits, path)
-    write_json(record, known)
+    write_json(record, known | {"sha256": _sha256(path)})
     return fits, nfe + pilot_nfe
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def informed(

@@ -19,6 +19,7 @@ from ..bound.insight import optimal_variance_bound
 from ..bound.optimal import Fit, smooth_mse_x0
 from ..bound.sums import Sums, add_up
 from ..build import build
+from ..config.inherit import check_same, frozen
 from ..console import Progress, duration
 from ..environment import write_environment
 from ..errors import ConfigError
@@ -249,6 +250,8 @@ class Session:
             "validate_seconds": self.validate_seconds,
             "pending": finite(self.pending),
             "options": self._options(),
+            "design": frozen(self.lab.config),
+            "data": self._data(),
         }
         if self.ranks.first:
             checkpoint.save(directory, state)
@@ -300,6 +303,12 @@ class Session:
         return None, None
 
     def _load(self, state: dict[str, Any], source: Path) -> None:
+        check_same(state["design"], source, self.lab.config)
+        if state["data"] != self._data():
+            raise ConfigError(
+                f"data={self.lab.config['data']['name']}: the training examples are others than those of {source}; give those (data.root), "
+                f"or start anew from its weights with init={source}."
+            )
         load_weights(self.lab.model, state["model"], source)
         before, now = state["options"], self._options()
         if before["optimizer"] != now["optimizer"]:
@@ -321,6 +330,10 @@ class Session:
         config = self.lab.config
         options = {"objective": dict(config["objective"]), "timestep": dict(config["timestep"])}
         return options | {"optimizer": config["optimizer"]["name"]}
+
+    def _data(self) -> dict[str, Any]:
+        """What tells the training examples from others."""
+        return {"examples": len(self.lab.data.train), "spot_sha256": self.lab.data.train.spot_sha256}
 
     def _info(self) -> RunInfo:
         choices, sweep = self._choices(), self.lab.config.get("sweep")

@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..files import UNREADABLE
 
 STEP = re.compile(r"step_(\d+)$")
 NEW, OLD, GONE = "new", "old", "gone"  # .NAME.new: being written; .NAME.old: being replaced; .NAME.gone: being deleted
@@ -91,7 +92,7 @@ def load(directory: Path) -> dict[str, Any]:
                 )
     except ConfigError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f"checkpoint {directory} cannot be read ({error}); use another one.") from error
     state = _join(json.loads(data["state.json"]), from_bytes(data["tensors.safetensors"]))
     return {"model": from_bytes(data["model.safetensors"]), "ema": from_bytes(data["ema.safetensors"]), **state}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import ConfigError
 from ..files import write_atomically
 
 
@@ -43,7 +44,7 @@ class MetricsFile:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The file's rows; a torn last line is left out. ValueError names a damaged line anywhere else."""
+    """The file's rows; a torn last line is left out. ConfigError names a damaged line anywhere else."""
     lines = [(number, line) for number, line in enumerate(path.read_bytes().split(b"\n"), 1) if line.strip()]
     rows = []
     for number, line in lines:
@@ -55,7 +56,9 @@ def read(path: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number == lines[-1][0]:
                 break
-            raise ValueError(f"{path}, line {number}: {error}") from error
+            raise ConfigError(
+                f"{path}, line {number} is damaged ({error}); restore the file, or take that line out."
+            ) from error
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from difflab.compare.comparable import check_comparable
 from difflab.compare.measurement import read_own
 from difflab.compare.names import directories, distinguishing, labels
 from difflab.compare.sources import Sources, as_they_are, differs, measured_alike, usual
+from difflab.compare.terms import terms
 from difflab.errors import ConfigError
 from tests.compare.made_up import DESIGN, MakeRun, save
 
@@ -140,6 +142,30 @@ def test_missing_terms_are_evaluated_and_damaged_ones_refused(make_run: MakeRun)
     (a / "bound" / "step_00000007.npz").write_bytes(b"no archive")
     with pytest.raises(ConfigError, match="make it whole with resume="):
         alike(a, b)
+
+
+def test_no_damage_to_the_terms_ends_in_another_error(make_run: MakeRun) -> None:
+    """A bit of a zip file may make a member seem encrypted, compressed by unknown means, or larger than memory: 11 kinds
+    of exceptions in all."""
+    run = make_run("a", np.random.default_rng(0).gamma(2.0, size=(8, 5)))
+    file, choose = run / "bound" / "step_00000007.npz", random.Random(0)
+    whole, refused = file.read_bytes(), 0
+    for number in range(600):
+        data = bytearray(whole)
+        if number % 3 == 0:
+            del data[choose.randrange(len(data)) :]
+        else:
+            place, length = choose.randrange(len(data)), 8 * (number % 3 - 1) + 1
+            data[place : place + length] = bytes(
+                byte ^ 1 << choose.randrange(8) for byte in data[place : place + length]
+            )
+        file.write_bytes(data)
+        try:
+            with terms(read_own(run)) as read:
+                read.table(np.arange(3))
+        except ConfigError:
+            refused += 1
+    assert refused > 300
 
 
 def test_the_most_frequent_design_wins_and_the_first_of_two(make_run: MakeRun) -> None:

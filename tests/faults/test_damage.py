@@ -108,33 +108,44 @@ def test_a_torn_last_row_goes_and_a_damaged_one_is_named(start: Start, whole: Pa
             assert "metrics.jsonl" in child.text.splitlines()[-1] and "Traceback" not in child.text
 
 
-HOSTILE = (
-    "checkpoints/step_00000012/state.json",
-    ".hydra/config.yaml",
-    "metrics.jsonl",
-    "result.json",
-    "bound/step_00000012.npz",
-)
+READ = (  # of a run's files, those that somebody reads
+    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "metrics.jsonl", "result.json", "bound/step_00000012.csv",
+    "bound/step_00000012.npz", "bound/step_00000012-clipped.npz", "bound/step_00000012-fit.csv", "bound/step_00000012-fit.json",
+    "bound/val_step_00000012.csv", "checkpoints/step_00000012/state.json", "checkpoints/step_00000012/ema.safetensors",
+)  # fmt: skip
+TASKS = ("resume", "evaluate", "compare", "report")
+LONG = bool(int(os.environ.get("DIFFLAB_LONG_FAULTS", "0")))
+CASES = [  # a pickle in place of each file for each task, and one of the other kinds of damage (all, in the long sweep)
+    (task, name, how)
+    for i, name in enumerate(READ)
+    for j, task in enumerate(TASKS)
+    for how in (DAMAGE if LONG else ("pickle", DAMAGE[(i + j) % 5]))
+]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("task", ["resume", "evaluate", "compare", "report"])
-def test_no_file_of_a_run_runs_code(start: Start, whole: Path, tmp_path: Path, name: str, task: str) -> None:
+@pytest.mark.parametrize("task, name, how", CASES)
+def test_damage_to_any_file_of_a_run_runs_no_code_and_is_told_in_a_sentence(
+    start: Start, whole: Path, tmp_path: Path, task: str, name: str, how: str
+) -> None:
     run, sentinel = Path(shutil.copytree(whole, tmp_path / "run")), tmp_path / "sentinel"
-    (run / name).write_bytes(pickle.dumps(Sentinel(sentinel)))
-    if name.endswith(".npz"):
+    damage(run / name, how, 7, sentinel)
+    if how == "pickle" and name.endswith(".npz"):
         import numpy as np
 
         np.savez(run / name, nats=np.array([Sentinel(sentinel)], dtype=object), allow_pickle=True)
+    out = f"hydra.run.dir={tmp_path / 'out'}"
     command = {
         "resume": [f"resume={run}"], "evaluate": ["task=evaluate", f"run={run}"],
-        "compare": ["task=compare", f"runs=[{run}]", f"hydra.run.dir={tmp_path / 'out'}"],
-        "report": ["task=report", f"runs=[{run}]", f"hydra.run.dir={tmp_path / 'out'}"],
+        "compare": ["task=compare", f"runs=[{run},{whole}]", out], "report": ["task=report", f"runs=[{run},{whole}]", out],
     }[task]  # fmt: skip
     child = start(*command)
-    child.wait()
+    code = child.wait()
     assert not sentinel.exists()
-    assert "Traceback" not in child.text
+    assert "Traceback" not in child.text and "HYDRA_FULL_ERROR" not in child.text
+    assert code in (0, 1)
+    if code:
+        named = Path(name).parent if "checkpoints" in name else Path(name).with_suffix("")
+        assert named.name in child.text.splitlines()[-1], child.text
 
 
 # -- disks ------------------------------------------------------------------------------------------------------------

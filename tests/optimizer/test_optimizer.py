@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -62,3 +63,10 @@ def test_impossible_values_are_refused_by_name(values):
         adam(**values)
     with pytest.raises(ConfigError, match="optimizer.weight_decay=-0.1"):
         Adamw(lr=0.1, warmup_steps=0, decay="none", betas=[0.9, 0.99], weight_decay=-0.1)
+
+
+@pytest.mark.parametrize("betas", [[], [0.9], [0.9, 0.99, 0.5], [0.9, 1.0], [-0.1, 0.9], [math.nan, 0.9]])
+def test_betas_are_two_shares(betas):
+    for make in (Adam, partial(Adamw, weight_decay=0.0)):
+        with pytest.raises(ConfigError, match=r"optimizer\.betas=\["):
+            make(lr=0.1, warmup_steps=0, decay="none", betas=betas)

@@ -82,6 +82,13 @@ def test_a_fit_is_made_once_for_the_same_weights(run: Path) -> None:
     assert evaluated(run, *design)["nfe_fit"] == 0  # training's own end has made it
     assert evaluated(run, *design, "fit.examples=10")["nfe_fit"] == 10 * 30 + 10
     assert evaluated(run, *design)["nfe_fit"] == 20 * 30 + 20
+    table = run / "bound" / "step_00000004-fit.csv"
+    whole = table.read_text()
+    table.write_text(
+        whole[:-3] + str((int(whole[-3]) + 1) % 10) + whole[-2:]
+    )  # one digit: read, and not what was fitted
+    assert evaluated(run, *design)["nfe_fit"] == 20 * 30 + 20
+    assert table.read_text() == whole
 
 
 def test_an_evaluation_in_bf16_knows_what_that_changed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import yaml
 from difflab import tables
 from difflab.config.compose import composer
 from difflab.config.schema import conf_directory, load_schema
+from difflab.data.base import Split
 from difflab.errors import ConfigError
 from difflab.task import compare, evaluate, sample, train
 from difflab.train import checkpoint
@@ -236,6 +237,25 @@ def test_resuming_with_another_optimizer_is_refused_and_another_timestep_sampler
     session = train.Session(train.assemble(config_of([*TINY, "resume=auto", "timestep.history=3"])), copy)
     assert session.trainer.step == 6
     assert int(session.trainer.timestep.state_dict()["count"].sum()) == 0
+
+
+def test_a_checkpoint_says_itself_what_it_was_trained_as(copy: Path, tmp_path: Path) -> None:
+    """Whatever the command line or a config.yaml that was edited says."""
+    for other in ("schedule.T=13", "schedule.s=0.01", "parameterization=eps", "data.limit=9"):
+        key = other.partition("=")[0].partition(".")[0]
+        with pytest.raises(ConfigError, match=f"^{key}.* in .*step_00000006 and .* here"):
+            train.Session(train.assemble(config_of([*TINY, "resume=auto", other])), copy)
+        with pytest.raises(ConfigError, match=f"^{key}.* in .*step_00000006 and .* here"):
+            evaluate.run(config_of([*TINY, f"run={copy}", other]), tmp_path)
+
+
+def test_a_run_does_not_go_on_with_other_examples_of_the_same_name(copy: Path) -> None:
+    lab = train.assemble(config_of([*TINY, "resume=auto"]))
+    train.Session(lab, copy)
+    x = lab.data.train.x[: len(lab.data.train)]
+    lab.data.train = Split("train", x.flip(-1), lab.data.train.label, lab.data.train.index)
+    with pytest.raises(ConfigError, match=r"data=digits: the training examples are others .*init="):
+        train.Session(lab, copy)
 
 
 def test_evaluating_again_leaves_the_runs_own_measurement_alone(copy: Path, tmp_path: Path) -> None:
