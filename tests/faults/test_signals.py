@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -111,3 +112,40 @@ def test_a_sweep_ends_after_its_job_is_saved_and_goes_on_past_failures(start: St
     assert "step 2" in (tmp_path / "failing" / "0" / "difflab.log").read_text()
     assert (tmp_path / "failing" / "1" / "result.json").exists()
     assert "Traceback" not in failing.text
+
+
+def workers_of(directory: Path) -> list[int]:
+    """The processes of submitit's jobs whose files lie in `directory`."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if "submitit.core._submit" in words and str(directory) in " ".join(words):
+            found.append(int(process.name))
+    return found
+
+
+def test_a_job_that_submitit_puts_back_into_the_queue_goes_on(start: Start, whole: Path, tmp_path: Path) -> None:
+    """SLURM's way: SIGUSR2 before the time runs out or another job takes the place, SIGTERM besides. With submitit's local
+    executor, which starts a job again as SLURM would."""
+    pytest.importorskip("submitit")
+    sweep = tmp_path / "sweep"
+    settings = [
+        "hydra/launcher=submitit_local",
+        f"hydra.sweep.dir={sweep}",
+        "resume=auto",
+        "debug.slow_step=0.3",
+        "checkpoint.every=100",
+    ]
+    child = start("-m", *TINY, *settings)
+    child.until(lambda: has_rows(sweep / "0"))
+    (worker,) = workers_of(sweep)
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        os.kill(worker, number)
+    assert child.wait() == 0, child.text
+    log = "".join(path.read_text() for path in (sweep / ".submitit").rglob("*_log.*"))
+    assert "Requeued job" in log and "resuming from" in log, log
+    assert "Bypassing signal SIGTERM" not in log  # it fell into the run, not after it
+    assert_equal(sweep / "0", whole)

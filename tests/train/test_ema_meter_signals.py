@@ -104,3 +104,37 @@ def test_a_signal_only_sets_a_flag_until_the_loop_reads_it(number, code):
             stop.check()
         assert caught.value.code == code
     assert signal.getsignal(number) is before
+
+
+def test_a_launchers_own_signal_is_handed_on_after_the_save_and_a_sigterm_does_not_come_between():
+    """submitit's way to put a job back into the queue: SLURM sends SIGTERM besides."""
+    called = []
+
+    def requeue(number, frame):
+        called.append(number)
+        raise SystemExit(7)
+
+    before = signal.signal(signal.SIGUSR2, requeue)
+    try:
+        with Stop() as stop:
+            for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+            stop.agree(Ranks())
+            assert stop.requested and not called
+            with pytest.raises(SystemExit) as caught:
+                stop.check()
+            assert caught.value.code == 7 and called == [signal.SIGUSR2]
+        assert signal.getsignal(signal.SIGUSR2) is requeue
+        with Stop() as late:  # the other order: the job goes back into the queue, too
+            for number in (signal.SIGTERM, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+            late.agree(Ranks())
+            with pytest.raises(SystemExit, match="7"):
+                late.check()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_signal_that_nobody_has_a_handler_for_keeps_its_meaning():
+    with Stop():
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
