@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .config.inherit import check_same
 from .config.pairs import check_pairs
 from .data.base import Data, Split
 from .diffusion import Diffusion
-from .errors import ConfigError
+from .errors import ConfigError, check_seed
 from .objective.base import Objective
 from .optimizer.base import Optimizer
 from .precision import in_precision, resolve
@@ -59,11 +60,27 @@ class Laboratory:
         """The diffusion, its network in the precision of a `use`: evaluate or sample."""
         return replace(diffusion, model=in_precision(diffusion.model, self.precision[use], self.device))
 
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the data from another's: of each split, its length and a sha256 of some examples."""
+        data = self.data
+        return {split.name: [len(split), split.spot_sha256] for split in (data.train, data.val, data.test)}
+
+    def check_same(self, state: Mapping[str, Any], source: Path) -> None:
+        """ConfigError unless this is what a checkpoint was trained as, and on."""
+        check_same(state["design"], source, self.config)
+        for name, found in self.fingerprint.items():
+            if found != state["data"][name]:
+                raise ConfigError(
+                    f"data={self.config['data']['name']}: the {name} examples are others than those of {source}; give those (data.root), or "
+                    f"start a new run from its weights with init={source}."
+                )
+
     def at(self, path: Path) -> tuple[Diffusion, int]:
         """(the diffusion with a checkpoint's EMA weights, its step). `path`: a run directory or a checkpoint in it."""
         source = checkpoint.latest(path)
         state = checkpoint.load(source)
-        check_same(state["design"], source, self.config)
+        self.check_same(state, source)
         load_weights(self.model, state["ema"], path)
         return replace(self.diffusion, model=self.model.eval()), int(state["step"])
 
@@ -71,6 +88,7 @@ class Laboratory:
 def assemble(config: Mapping[str, Any]) -> Laboratory:
     """Build a run's parts. Raises ConfigError for ranges and pairs that only the parts themselves can judge."""
     device = choose_device(config["device"])
+    check_seed("seed", config["seed"])
     torch.manual_seed(config["seed"])
     data: Data = build("data", config["data"])
     check_pairs(config, continuous=data.levels is None)
@@ -85,10 +103,10 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "timestep": build("timestep", config["timestep"], **context),
         "optimizer": build("optimizer", config["optimizer"]),
         "sampler": build("sampler", config["sampler"]),
-        "preview": build("sampler", config["preview"]),
+        "preview": build("sampler", config["preview"], under="preview"),
         "bound": build("bound", config["bound"]),
-        "validation": build("bound", config["validation"]),
-        "fit": build("bound", config["fit"]),
+        "validation": build("bound", config["validation"], under="validation"),
+        "fit": build("bound", config["fit"], under="fit"),
         "precision": {use: resolve(f"precision.{use}", name, device) for use, name in config["precision"].items()},
     }
     check_chains(config["chains"])
@@ -119,7 +137,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-        torch.zeros(1, device=device, dtype=torch.float64)  # the meter and the noise are float64
+        float(
+            torch.zeros(1, device=device, dtype=torch.float64)
+        )  # the meter and the noise are float64; meta holds none
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ConfigError(f"device={name} cannot be used here; set device=cpu or device=auto.") from error
     return device

@@ -13,6 +13,7 @@ So a new variant is one Python file and one YAML; nothing here, or anywhere else
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -62,8 +63,9 @@ def parameters(cls: type) -> tuple[list[str], list[str]]:
     return context, keys
 
 
-def build(group: str, node: Mapping[str, Any], **context: Any) -> Any:
-    """The variant that `node` (a plain mapping: the group's part of the configuration) describes."""
+def build(group: str, node: Mapping[str, Any], under: str | None = None, **context: Any) -> Any:
+    """The variant that `node` (a plain mapping: the group's part of the configuration) describes. `under`: the key that the
+    node stands under, if not the group's name, for what is refused."""
     name_key = NAME_KEYS.get(group, "name")
     cls = variant(group, str(node[name_key]))
     wanted, keys = parameters(cls)
@@ -74,4 +76,9 @@ def build(group: str, node: Mapping[str, Any], **context: Any) -> Any:
         )
     if missing := sorted(set(keys) - set(values)):
         raise ConfigError(f"{group}.{missing[0]} is missing; conf/{group}/{node[name_key]}.yaml shows its value.")
-    return cls(**{name: context[name] for name in wanted}, **values)
+    try:
+        return cls(**{name: context[name] for name in wanted}, **values)
+    except ConfigError as error:
+        if under is None:
+            raise
+        raise type(error)(re.sub(rf"\b{group}\.", f"{under}.", str(error))) from error

@@ -25,8 +25,8 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from .config.arguments import flags, parse, plugins, with_config_dir
-from .config.compose import VERSION, Composer, composer, quoted, translated
+from .config.arguments import check_typed, flags, parse, plugins, with_config_dir
+from .config.compose import VERSION, Composer, brief, composer, quoted, translated
 from .config.directory import Prepared, default_directory, has_checkpoints, prepare
 from .config.inherit import check_same, check_untouched, find_run, inherited, load_run, needs_run
 from .config.schema import conf_directory, load_schema
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debugging:
             raise
-        if not (isinstance(error, ConfigError) and _world() > 1 and os.environ.get("RANK", "0") != "0"):  # one tells
+        if not (isinstance(error, ConfigError) and os.environ.get("RANK", "0") not in ("", "0")):  # one tells
             print(sentence(error), file=sys.stderr)
         return 1
 
@@ -101,8 +101,19 @@ def _main(argv: list[str], debugging: bool) -> int:
 
 
 def _world() -> int:
-    """How many processes torchrun has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun has started. ConfigError if what it says in the environment is no such thing."""
+    told = {
+        name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    }
+    if not told["WORLD_SIZE"]:
+        return 1
+    for name, value in told.items():
+        if not value.isdecimal() and (name != "MASTER_ADDR" or not value) and told["WORLD_SIZE"] != "1":
+            raise ConfigError(
+                f"{name}={value} in the environment: torchrun sets WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; unset WORLD_SIZE "
+                "to run in one process."
+            )
+    return int(told["WORLD_SIZE"])
 
 
 def _as_a_rank(plan: Plan, world: int, debugging: bool) -> int:
@@ -136,6 +147,7 @@ def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
     typed = composing.parse(overrides)
     values = {override.key_or_group: override.value() for override in typed}
     allowed = plugins(typed)
+    check_typed(typed, allowed)
     overrides, saved = _from_run(overrides, typed, values, composing)
     first = composing.compose(next(composing.single_runs(overrides)))
     multirun = bool(args.multirun) or first.hydra.mode == RunMode.MULTIRUN
@@ -147,6 +159,9 @@ def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
     grid = [f"{key}={value}" for key, value in (params or {}).items()]  # a grid that stands in a file of sweeps/
     for single in composing.single_runs([*grid, *overrides]):
         cfg = composing.compose(single)
+        for key in ("run", "resume"):
+            if (value := OmegaConf.select(cfg, key)) not in (None, "auto", values.get(key)):
+                raise ConfigError(f"{key}={value} stands in a file; it says which run this is, so type it.")
         try:
             checked(cfg, cfg.hydra, allowed)
         except NotDefined:
@@ -206,6 +221,17 @@ def _from_run(
             raise ConfigError(
                 f"{key} takes one run: a sweep over {key} is not possible; use runs=[A,B] with task=compare, or a shell loop."
             )
+    going_on = values.get("resume") not in (None, "auto")
+    ignored = {
+        "run": f"task={task} reads no run (resume=RUN_DIR goes on with one, init=RUN_DIR starts from its weights)"
+        * (reads is None),
+        "resume": f"task={task} trains nothing" * (reads is not None),
+        "init": (f"task={task} trains nothing" * (reads is not None))
+        or "resume= goes on with its own weights" * going_on,
+    }
+    for key, why in ignored.items():
+        if why and values.get(key) is not None:
+            raise ConfigError(f"{key}={values[key]} would be ignored: {why}; leave it out.")
     if reads == "run":
         check_untouched(typed, "run")
         saved = load_run(find_run("run", needs_run(task, values)))
@@ -274,6 +300,16 @@ def _hydra(command: list[str], task: Any) -> None:
     try:
         with translated(load_schema, command), _logging_kept():
             hydra.main(config_path=str(conf_directory()), config_name="config", **VERSION)(task)()
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:  # a job's own do not come here: Hydra's, or its launcher's or sweeper's
+        own = ("hydra.run.dir=", "hydra.sweep.dir=")
+        lines = [line for line in command if line.lstrip("+~").startswith("hydra") and not line.startswith(own)]
+        if full == "1" or not lines:
+            raise
+        raise ConfigError(
+            f"{' '.join(lines)}: Hydra cannot do this ({type(error).__name__}: {brief(error)})."
+        ) from error
     finally:
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")

@@ -168,6 +168,9 @@ class _Outlived:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
+        except UnicodeEncodeError:  # a terminal or a locale without ±
+            encoding = self._stream.encoding
+            return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         except OSError:
             self._give_up()
             return len(text)

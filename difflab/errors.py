@@ -19,3 +19,9 @@ def one_line(text: str) -> str:
 
 class NotDefined(ConfigError):
     """Choices that are each fine and exclude each other: a sweep over a grid skips such a cell and lists it."""
+
+
+def check_seed(key: str, seed: int) -> None:
+    """ConfigError unless it is a number of 64 bits."""
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise ConfigError(f"{key}={seed} must be an integer of at most 63 bits; 0, 1, 2 are good seeds.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_seed
 
 if TYPE_CHECKING:  # an estimate holds its design
     from .estimate import Estimate
@@ -46,6 +46,7 @@ class Design(ABC):
             raise ConfigError(
                 f"bound.target_se={target_se} must be a positive standard error, or null to use the whole budget."
             )
+        check_seed("bound.seed", seed)
         self.examples, self.draws, self.target_se = examples, draws, target_se
         self.clip_x0, self.seed, self.batch_size = clip_x0, seed, batch_size
 

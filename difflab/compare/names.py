@@ -10,7 +10,13 @@ from ..errors import ConfigError
 
 def directories(given: str | Sequence[str] | None, task: str = "compare") -> list[Path]:
     """The run directories of runs=[A,B,...] or runs=MULTIRUN_DIR for a task. ConfigError if there are none."""
-    paths = [Path(given)] if isinstance(given, str) else [Path(path) for path in given or []]
+    listed = [given] if isinstance(given, str) else given or []
+    for path in listed:
+        if not isinstance(path, str) or not path:
+            raise ConfigError(
+                f"runs holds {path!r}, which is no directory; give runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR."
+            )
+    paths = [Path(path) for path in listed]
     if not paths:
         raise ConfigError(f"runs=null: task={task} needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
     found: list[Path] = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 
@@ -47,6 +49,7 @@ def with_config_dir(overrides: list[str], directory: str | None, composing: Comp
         return overrides
     if not Path(directory).is_dir():
         raise ConfigError(f"--config-dir {directory}: there is no such directory.")
+    _check_files(Path(directory))
     places, rest = [f"file://{Path(directory).absolute()}"], []
     for override in composing.parse(overrides):
         value = override.value()
@@ -65,3 +68,38 @@ def plugins(typed: Sequence[Override]) -> tuple[str, ...]:
             value = override.value()
             names += [str(name) for name in value] if isinstance(value, list) else [str(value)]
     return tuple(name for name in names if name)
+
+
+def check_typed(typed: Sequence[Override], allowed: Sequence[str]) -> None:
+    """ConfigError for settings of Hydra's that take a run's files elsewhere, or import a package that is no plugin."""
+    for override in typed:
+        key, value, line = override.key_or_group, override.value(), str(override.input_line)
+        if key == "hydra.searchpath":
+            for place in value if isinstance(value, list) else [value]:
+                kind, _, package = str(place).partition("://")
+                if kind != "file" and package.partition(".")[0] not in allowed:
+                    raise ConfigError(
+                        f"{line}: {place} runs the code of a package; type plugins=[{package}] if you mean it, or give file://DIR."
+                    )
+        elif key == "hydra.output_subdir":
+            raise ConfigError(
+                f"{line}: a run's record lies in .hydra, where every other command looks for it; leave it out."
+            )
+        elif key in ("hydra.job.name", "hydra.sweep.subdir") and (not value or "/" in str(value) or value == ".."):
+            raise ConfigError(f"{line}: this is one name below the run's or the sweep's directory; give one without /.")
+
+
+def _check_files(directory: Path) -> None:
+    """ConfigError names a file of --config-dir that is no YAML, or a recipe that would not be one."""
+    for file in sorted(directory.rglob("*.yaml")):
+        try:
+            text = file.read_bytes().decode()
+            yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"{file} cannot be read ({' '.join(str(error).split())}); repair it, or take it out of --config-dir."
+            ) from error
+        if file.parent.name in ("experiment", "debug") and not re.search(r"^# *@package +_global_", text, re.MULTILINE):
+            raise ConfigError(
+                f"{file}: a recipe sets keys of the whole configuration; its first line must be # @package _global_."
+            )

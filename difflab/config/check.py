@@ -62,6 +62,8 @@ def unknown_option(group: str, value: Any, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {group}={near[0]}?)" if near else ""
+    if not names:
+        return f"{group}={value}: there is no group {group}; --help lists them."
     if str(value) == "":
         return f"{group}= is empty; choose {listed(names)}."
     return f"{group}={value}: there is no such option; choose {listed(names)}{hint}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import copyreg
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
@@ -80,10 +82,14 @@ class Composer:
 
     def single_runs(self, overrides: Sequence[str]) -> Iterator[list[str]]:
         """Command lines without sweeps that show every value of every swept key once (not the whole product)."""
-        values = [list(_values(override)) for override in self.parse(overrides)]
-        first = [lines[0] for lines in values if lines]
+        values = []
+        for override in self.parse(overrides):
+            if not (lines := list(_values(override))):
+                raise ConfigError(f"{override.input_line} gives no value to sweep over; list some, or leave it out.")
+            values.append(lines)
+        first = [lines[0] for lines in values]
         yield first
-        for i, lines in enumerate([lines for lines in values if lines]):
+        for i, lines in enumerate(values):
             for line in lines[1:]:
                 yield [*first[:i], line, *first[i + 1 :]]
 
@@ -133,6 +139,20 @@ def translated(schema: Callable[[], Schema], overrides: Sequence[str]) -> Iterat
         raise ConfigError(_sentence(error, schema(), overrides)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(brief(error)) from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        AssertionError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
+        if isinstance(error, ConfigError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        suspects = [line for line in overrides if line.lstrip("+~").startswith("hydra") or line.endswith("=null")]
+        what = " ".join(suspects or overrides) or "the configuration"
+        raise ConfigError(f"{what}: this cannot be composed ({type(error).__name__}: {brief(error)}).") from error
 
 
 def _sentence(error: HydraException, schema: Schema, overrides: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ STREAMS = frozenset({"ext://sys.stdout", "ext://sys.stderr"})
 LOG_FILES = frozenset({"${hydra.runtime.output_dir}/${hydra.job.name}.log", "hydra-${hydra.job.name}.log"})
 RESOLVERS = frozenset({"now", "hydra", "oc.env", "oc.select", "python_version"})
 _RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:")
+_SECRET = re.compile(r"\$\{\s*oc\.env\s*:\s*([^,}]*(?:KEY|TOKEN|SECRET|PASSW|CREDENTIAL)[^,}]*)", re.IGNORECASE)
 _COMPUTED_NAME = re.compile(r"\$\{[^}:]*\$\{")
 
 
@@ -52,6 +53,10 @@ def check_safety(config: Mapping[str, Any]) -> None:
             if resolvers - RESOLVERS or _COMPUTED_NAME.search(value):
                 raise ConfigError(
                     f"{where}={value} is refused: of OmegaConf's resolvers only {', '.join(sorted(RESOLVERS))} are allowed."
+                )
+            if secret := _SECRET.search(value):
+                raise ConfigError(
+                    f"{where}={value} is refused: {secret[1]} would be written into the run's files; leave it in the environment."
                 )
         if where == "hydra.sweeper.custom_search_space" and value is not None:
             raise ConfigError(f"{where}={value} is refused: it names a function, and configurations run no code.")

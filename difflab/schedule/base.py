@@ -18,6 +18,8 @@ from torch.nn.functional import logsigmoid
 
 from ..errors import ConfigError
 
+LONGEST = 1_000_000
+
 
 @dataclass(frozen=True)
 class Level:
@@ -175,5 +177,9 @@ def check_T(T: object, smallest: int = 1) -> int:
     if not isinstance(T, int) or smallest > T:
         raise ConfigError(
             f"schedule.T={T} must be an integer of at least {smallest} for this schedule; set schedule.T={max(smallest, 1000)}."
+        )
+    if T > LONGEST:
+        raise ConfigError(
+            f"schedule.T={T} is more than {LONGEST:,} steps, whose tables alone fill the memory; set schedule.T=1000."
         )
     return T

@@ -19,7 +19,7 @@ from ..bound.insight import optimal_variance_bound
 from ..bound.optimal import Fit, smooth_mse_x0
 from ..bound.sums import Sums, add_up
 from ..build import build
-from ..config.inherit import check_same, frozen
+from ..config.inherit import frozen
 from ..console import Progress, duration
 from ..environment import write_environment
 from ..errors import ConfigError
@@ -52,10 +52,11 @@ class Session:
     def __init__(self, lab: Laboratory, run_dir: Path) -> None:
         config = lab.config
         self.lab, self.run_dir, self.unit = lab, run_dir, lab.diffusion.decoder.unit
-        if config["checkpoint"]["every"] < 0 or config["checkpoint"]["keep_last"] < 1:
-            raise ConfigError(
-                "checkpoint.every must be at least 0 (0: only at the end) and checkpoint.keep_last at least 1."
-            )
+        least = {"checkpoint.every": 0, "checkpoint.keep_last": 1, "debug.slow_step": 0, "debug.nan_at_step": 1}
+        for key, smallest in least.items():
+            group, _, name = key.partition(".")
+            if (value := config[group][name]) is not None and not smallest <= value < math.inf:
+                raise ConfigError(f"{key}={value} must be at least {smallest}; conf/config.yaml says what it means.")
         self.trainer = Trainer(
             lab.diffusion, lab.objective, lab.timestep, lab.optimizer,
             lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device,
@@ -68,13 +69,16 @@ class Session:
         self.tracker_id: str | None = None
         self.validate_seconds = 0.0  # validation and its pictures, over all resumptions
         self.pending: dict[str, float] | None = None  # the row of a step whose validation was interrupted
+        self.saved_rows: dict[str, Any] | None = None  # what the checkpoint says of metrics.jsonl
         self._restore()
 
     def run(self) -> dict[str, Any]:
         trainer, say_plan = self.trainer, forecast(self.lab, self.trainer)
         say(say_plan)
         write_environment(self.run_dir, self.lab.device)
-        self.metrics = MetricsFile(self.run_dir / "metrics.jsonl", resume_at=trainer.step)
+        self.metrics = MetricsFile(self.run_dir / "metrics.jsonl", trainer.step, self.saved_rows)
+        if self.metrics.damage and self.ranks.first:
+            say(self.metrics.damage)
         self.tracker.start(self.run_dir, dict(self.lab.config), self._info())
         code = 1
         try:
@@ -250,8 +254,9 @@ class Session:
             "validate_seconds": self.validate_seconds,
             "pending": finite(self.pending),
             "options": self._options(),
-            "design": frozen(self.lab.config),
-            "data": self._data(),
+            "design": frozen(self.lab.config) | {"seed": self.lab.config["seed"]},
+            "data": self.lab.fingerprint,
+            "metrics": self.metrics.state(),
         }
         if self.ranks.first:
             checkpoint.save(directory, state)
@@ -303,11 +308,11 @@ class Session:
         return None, None
 
     def _load(self, state: dict[str, Any], source: Path) -> None:
-        check_same(state["design"], source, self.lab.config)
-        if state["data"] != self._data():
+        self.lab.check_same(state, source)
+        if state["design"]["seed"] != self.lab.config["seed"]:
             raise ConfigError(
-                f"data={self.lab.config['data']['name']}: the training examples are others than those of {source}; give those (data.root), "
-                f"or start anew from its weights with init={source}."
+                f"seed is {state['design']['seed']} in {source} and {self.lab.config['seed']} here; a run keeps its seed: leave it out, or start "
+                f"anew from these weights with init={source}."
             )
         load_weights(self.lab.model, state["model"], source)
         before, now = state["options"], self._options()
@@ -322,6 +327,8 @@ class Session:
         self.trainer.load_state_dict(state)
         self.history, self.tracker_id = state["history"], state["tracker_id"]
         self.validate_seconds = state.get("validate_seconds", 0.0)  # not in the checkpoints of 0.1.0's first days
+        if checkpoint.run_of(source) == self.run_dir.resolve():
+            self.saved_rows = state["metrics"]
         pending = state.get("pending")
         self.pending = pending and {key: math.nan if value is None else value for key, value in pending.items()}
 
@@ -330,10 +337,6 @@ class Session:
         config = self.lab.config
         options = {"objective": dict(config["objective"]), "timestep": dict(config["timestep"])}
         return options | {"optimizer": config["optimizer"]["name"]}
-
-    def _data(self) -> dict[str, Any]:
-        """What tells the training examples from others."""
-        return {"examples": len(self.lab.data.train), "spot_sha256": self.lab.data.train.spot_sha256}
 
     def _info(self) -> RunInfo:
         choices, sweep = self._choices(), self.lab.config.get("sweep")

@@ -157,6 +157,9 @@ class Wandb(Tracker):
         """For this run, where the user has set nothing: tables are staged in the run's directory, not in the home,
         which may be read-only; W&B's reports of its own errors are off: offline runs send them too, and exits wait.
         """
+        if (mode := os.environ.get("WANDB_MODE", "")) not in ("", "shared", *MODES):  # wandb would not even start
+            os.environ["WANDB_MODE"] = "offline"
+            self._warn(f"does not know WANDB_MODE={mode} (it is one of {', '.join(MODES)}); the run is kept offline")
         for name, value in (("WANDB_DATA_DIR", str((run_dir / "wandb").resolve())), ("WANDB_ERROR_REPORTING", "false")):
             if name not in os.environ:
                 os.environ[name] = value
@@ -182,7 +185,7 @@ class Wandb(Tracker):
         wanted: dict[str, Any] = {
             "silent": True,  # our one line instead of its dozen
             "console": "off",  # a progress bar is no log, and stdout stays ours
-            "init_timeout": 30,
+            "init_timeout": 25,  # and a few seconds until it has given up
             "finish_timeout": 120.0,  # a slow upload must not hold the next job; the files stay for `wandb sync`
             "x_transaction_log_flush_interval": 1.0,  # kill -9 loses one second, not fifteen
         }

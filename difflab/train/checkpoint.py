@@ -78,6 +78,7 @@ def tidy(run_dir: Path) -> None:
 
 def load(directory: Path) -> dict[str, Any]:
     """The saved dict. ConfigError names the file that is missing or does not match the manifest."""
+    from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
     try:
@@ -90,17 +91,18 @@ def load(directory: Path) -> dict[str, Any]:
                 raise ConfigError(
                     f"checkpoint {directory / name} is damaged: its contents do not match manifest.json; use an older checkpoint."
                 )
+        state = _join(json.loads(data["state.json"]), from_bytes(data["tensors.safetensors"]))
+        return {"model": from_bytes(data["model.safetensors"]), "ema": from_bytes(data["ema.safetensors"]), **state}
     except ConfigError:
         raise
-    except UNREADABLE as error:
-        raise ConfigError(f"checkpoint {directory} cannot be read ({error}); use another one.") from error
-    state = _join(json.loads(data["state.json"]), from_bytes(data["tensors.safetensors"]))
-    return {"model": from_bytes(data["model.safetensors"]), "ema": from_bytes(data["ema.safetensors"]), **state}
+    except (*UNREADABLE, SafetensorError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"checkpoint {directory} cannot be read ({why}); use another one.") from error
 
 
 def newest_first(run_dir: Path) -> list[Path]:
     """The run's checkpoints, highest step first (names compared as numbers); `best` is not among them."""
-    found = {int(m[1]): path for path in (run_dir / "checkpoints").glob("step_*") if (m := STEP.search(path.name))}
+    found = {int(m[1]): path for path in (run_dir / "checkpoints").glob("step_*") if (m := STEP.match(path.name))}
     return [found[step] for step in sorted(found, reverse=True)]
 
 
@@ -112,7 +114,7 @@ def latest(path: Path) -> Path:
         return path
     run = path.parent if path.name == "checkpoints" else path
     found = [*newest_first(run), run / "checkpoints" / "best"]
-    if not (found[0] / "manifest.json").exists():
+    if not found[0].exists():
         raise ConfigError(
             f"{path} holds no checkpoint; give a run directory (with checkpoints/) or one checkpoint in it."
         )

@@ -64,6 +64,11 @@ class Child:
             time.sleep(0.02)
 
     @property
+    def plain(self) -> bool:
+        """Whether it has told whatever was wrong in its own words: other exceptions end in how to see their traceback."""
+        return "Traceback" not in self.text and "HYDRA_FULL_ERROR" not in self.text
+
+    @property
     def text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 

@@ -96,7 +96,7 @@ def test_a_server_that_does_not_answer_costs_half_a_minute_once(
     assert child.wait(150) == 0, child.text
     assert time.monotonic() - started < 75
     assert child.text.count("W&B could not go online") == 1
-    assert "Traceback" not in child.text
+    assert child.plain
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert KEY.encode() not in file.read_bytes(), file
@@ -111,4 +111,4 @@ def test_memory_that_runs_out_is_told_with_its_keys(start: Start, tmp_path: Path
     assert child.wait() == 1, child.text
     last = child.text.splitlines()[-1]
     assert last.startswith("memory ran out") and "trainer.accumulate" in last
-    assert "Traceback" not in child.text
+    assert child.plain

@@ -251,11 +251,12 @@ def test_a_checkpoint_says_itself_what_it_was_trained_as(copy: Path, tmp_path: P
 
 def test_a_run_does_not_go_on_with_other_examples_of_the_same_name(copy: Path) -> None:
     lab = train.assemble(config_of([*TINY, "resume=auto"]))
-    train.Session(lab, copy)
     x = lab.data.train.x[: len(lab.data.train)]
     lab.data.train = Split("train", x.flip(-1), lab.data.train.label, lab.data.train.index)
-    with pytest.raises(ConfigError, match=r"data=digits: the training examples are others .*init="):
+    with pytest.raises(ConfigError, match=r"data=digits: the train examples are others .*init="):
         train.Session(lab, copy)
+    with pytest.raises(ConfigError, match="^seed is 0 in .*step_00000006 and 1 here"):
+        train.Session(train.assemble(config_of([*TINY, "resume=auto", "seed=1"])), copy)
 
 
 def test_evaluating_again_leaves_the_runs_own_measurement_alone(copy: Path, tmp_path: Path) -> None:

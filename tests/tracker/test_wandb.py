@@ -218,7 +218,7 @@ def test_no_server_means_offline_and_the_next_job_does_not_wait(tmp_path, caplog
 
     def unreachable(**arguments):
         tried.append(arguments["mode"])
-        assert arguments["settings"].init_timeout == 30
+        assert arguments["settings"].init_timeout == 25
         if arguments["mode"] == "online":
             raise CommError("Run initialization has timed out\nafter 30 s")
         return init(**arguments)
