@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debugging:
             raise
-        if not (isinstance(error, ConfigError) and os.environ.get("RANK", "0") not in ("", "0")):  # one tells
+        rank = os.environ.get("RANK", "")
+        if not (isinstance(error, ConfigError) and rank.isdecimal() and int(rank)):  # one tells
             print(sentence(error), file=sys.stderr)
         return 1
 

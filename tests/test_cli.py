@@ -169,6 +169,24 @@ REFUSED = [
     (["-m", "schedule=linear,cosin"], "did you mean schedule=cosine?"),
     (["-m", "optimizer.lr=interval(0.1,0.2)"], "does not support sweep type"),
     (["-m", "trainer.steps=1,x"], "trainer.steps=x must be a whole number"),
+    (["-m", "seed=range(0,0)"], "seed=range(0,0) gives no value"),
+    (["-m", "seed=glob(*)"], "seed=glob(*) gives no value"),
+    (["-m", "hydra.sweep.subdir=../q"], "hydra.sweep.subdir=../q"),
+    (["-m", "hydra.sweep.subdir="], "hydra.sweep.subdir="),
+    (["-m", "hydra.sweeper.max_batch_size=0", "seed=1,2"], "hydra.sweeper.max_batch_size=0: Hydra cannot do this"),
+    (["hydra.sweeper.params={seed:'1,2'}"], "hydra.sweeper.params"),
+    (["hydra.job.env_copy=[NO_SUCH]"], "hydra.job.env_copy=[NO_SUCH]"),
+    (["hydra.job.name=a/b"], "hydra.job.name=a/b"),
+    (["hydra.output_subdir=/tmp/x"], "hydra.output_subdir=/tmp/x"),
+    (["hydra.job_logging.root.level=FOO"], "hydra.job_logging.root.level=FOO: Hydra cannot do this"),
+    (["hydra.job_logging.version=2"], "hydra.job_logging.version=2"),
+    (["hydra.searchpath=[pkg://tests]"], "plugins=[tests]"),
+    (["debug=null"], "debug=null"),
+    (["tracker.name=${oc.env:WANDB_API_KEY}"], "leave it in the environment"),
+    (["run=somewhere"], "run=somewhere would be ignored"),
+    (["task=sample", "run=x", "init=y"], "init=y would be ignored"),
+    (["task=report", "runs=[x]", "resume=auto"], "resume=auto would be ignored"),
+    (["resume=x", "init=y"], "init=y would be ignored"),
 ]  # fmt: skip
 
 
@@ -184,6 +202,57 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert "search path" not in err.lower()
     assert str(Path(__file__).parents[1]) not in err
     assert (out, calls, files(tmp_path)) == ("", [], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("x.yaml", b"\xff\xfe\x00", "x.yaml cannot be read"),
+        ("x.yaml", b"a: [1\n", "x.yaml cannot be read"),
+        ("experiment/e.yaml", b"trainer:\n  steps: 3\n", "e.yaml: a recipe sets keys of the whole configuration"),
+        ("experiment/e.yaml", b"# @package _global_\nresume: elsewhere\n", "resume=elsewhere stands in a file"),
+        ("experiment/e.yaml", b"# @package _global_\ndefaults:\n  - /nothere: x\n", "there is no group nothere"),
+    ],
+)
+def test_a_file_of_ones_own_that_cannot_be_used_is_named(
+    name: str, text: bytes, says: str, calls: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(text)
+    assert main(["--config-dir", "own", *(["experiment=e"] if "experiment" in name else [])]) == 1
+    err = capsys.readouterr().err
+    assert says in err
+    assert len(err.splitlines()) == 1 and not calls
+
+
+@pytest.mark.parametrize("told", [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "x"}])
+def test_an_environment_that_is_not_torchruns_is_refused(
+    told: dict[str, str], calls: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert main([]) == 1
+    assert "torchrun sets WORLD_SIZE, RANK" in capsys.readouterr().err
+    assert not calls
+    monkeypatch.setenv("WORLD_SIZE", "")
+    monkeypatch.delenv("RANK", raising=False)
+    assert main([]) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "seed=99999999999999999999", "bound.seed=99999999999999999999", "validation.seed=99999999999999999999", "device=meta",
+        "validation.examples=0", "fit.batch_size=0", "preview.eta=2", "schedule.T=1000000000000",
+    ],
+)  # fmt: skip
+def test_what_only_the_parts_can_judge_names_the_key_that_was_typed(line: str) -> None:
+    from difflab.assemble import assemble
+    from tests.test_combinations import config_of
+
+    with pytest.raises(ConfigError, match=f"^{line.partition('.')[0].partition('=')[0]}.*{line.partition('=')[2][:5]}"):
+        assemble(config_of([line]))
 
 
 def test_full_errors_come_back_on_demand(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

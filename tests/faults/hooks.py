@@ -103,3 +103,9 @@ def signal_at(given: dict[str, Any]) -> None:
         return real(*positional, **named)
 
     setattr(owner, name, called)
+
+
+def ascii_only(_: Any) -> None:
+    """A locale that has no ±."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="ascii", errors="strict")  # type: ignore[union-attr]

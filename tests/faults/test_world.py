@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -112,3 +113,31 @@ def test_memory_that_runs_out_is_told_with_its_keys(start: Start, tmp_path: Path
     last = child.text.splitlines()[-1]
     assert last.startswith("memory ran out") and "trainer.accumulate" in last
     assert child.plain
+
+
+def test_a_locale_without_the_signs_of_the_table_ends_no_run(start: Start, whole: Path, tmp_path: Path) -> None:
+    child = start(*TINY, f"hydra.run.dir={tmp_path / 'run'}", before="tests.faults.hooks:ascii_only")
+    assert child.wait() == 0, child.text
+    assert r"\xb1" in child.text
+    assert_equal(tmp_path / "run", whole)
+
+
+def test_a_mode_that_wandb_does_not_know_is_told_once(start: Start, tmp_path: Path) -> None:
+    child = start(*TINY, "tracker=wandb", f"hydra.run.dir={tmp_path / 'run'}", WANDB_MODE="foo", HOME=str(tmp_path))
+    assert child.wait() == 0, child.text
+    assert child.text.count("WANDB_MODE=foo") == 1
+    assert "offline-run-" in " ".join(os.listdir(tmp_path / "run" / "wandb"))
+
+
+@pytest.mark.parametrize("other", ["parameterization=eps", "seed=7", "data.limit=20", "model.dropout=0.3"])
+def test_a_sweep_does_not_go_on_with_another_jobs_weights(
+    start: Start, whole: Path, tmp_path: Path, other: str
+) -> None:
+    """A grid typed in another order meets the directories of the first one."""
+    before = Path(shutil.copytree(whole, tmp_path / "sweep" / "0"))
+    result = (before / "result.json").read_bytes()
+    line = [*(x for x in TINY if x.partition("=")[0] != other.partition("=")[0]), other, "trainer.steps=14"]
+    child = start("-m", *line, f"hydra.sweep.dir={before.parent}", "resume=auto")
+    assert child.wait() == 1, child.text
+    assert f"job 0 failed: {other.partition('=')[0]}" in child.text and "step_00000012" in child.text
+    assert (before / "result.json").read_bytes() == result
