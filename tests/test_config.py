@@ -131,7 +131,12 @@ def test_types_are_read_from_values_and_comments(tmp_path: Path) -> None:
     [
         (["objective=simple"], "gives variance=learned_range no gradient"),
         (["objective=simple", "variance=learned_diagonal"], "gives variance=learned_diagonal no gradient"),
+        (
+            ["objective=sigmoid", "objective.vlb_weight=0"],
+            "objective.vlb_weight=0 gives variance=learned_range no gradient",
+        ),
         (["data=swiss_roll", "decoder=discretized_gaussian"], "data=swiss_roll is continuous"),
+        (["data=swiss_roll", "decoder=categorical"], "data=swiss_roll is continuous"),
         (["decoder=gaussian"], "data=digits has grey levels"),
         (["data=gaussian", "bound.clip_x0=true"], "bound.clip_x0=true needs data with a range"),
         (["data=gaussian", "validation.clip_x0=true"], "validation.clip_x0=true needs data with a range"),

@@ -46,6 +46,11 @@ TABLE = (
         "objective=simple gives variance={variance} no gradient; set objective=hybrid, or variance=fixed_beta.",
     ),
     Pair(
+        ("objective", "variance"),
+        lambda run: run.config["objective"].get("vlb_weight") == 0 and run.name("variance").startswith("learned_"),
+        "objective={objective} with objective.vlb_weight=0 gives variance={variance} no gradient; set objective.vlb_weight=0.001, or variance=fixed_beta.",
+    ),
+    Pair(
         ("decoder", "data"),
         lambda run: run.name("decoder") != "gaussian" and run.continuous is True,
         "decoder={decoder} is a probability of grey levels and data={data} is continuous; set decoder=gaussian.",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ..bound.terms import bound_term
 from ..decoder.base import Decoder
 from ..diffusion import Prediction
+from ..schedule.base import Schedule
 from ..variance.base import Variance
-from .base import Loss, Objective, check_learns_variance, simple_loss
+from ._surrogate import Surrogate, check_learns_variance, simple_loss
 
 
-class Simple(Objective):
-    def __init__(self, decoder: Decoder, variance: Variance) -> None:
-        check_learns_variance("simple", variance.heads)
-        self.decoder = decoder
+class Simple(Surrogate):
+    def __init__(self, decoder: Decoder, schedule: Schedule, variance: Variance) -> None:
+        check_learns_variance("objective=simple", "objective=hybrid", variance.heads)
+        super().__init__(decoder, schedule, vlb_weight=0.0)
 
-    def __call__(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Loss:
-        with torch.no_grad():
-            nats = bound_term(self.decoder, prediction, x0, eps).nats
-        return Loss(simple_loss(prediction, x0, eps), nats)
+    def mean_loss(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:
+        return simple_loss(prediction, x0, eps)

@@ -97,7 +97,7 @@ def test_hybrids_gradient_to_the_mean_is_simples_and_to_the_variance_is_vlbs(kin
     both = diffusion(kind)
     assert isinstance(fixed.model, Network) and isinstance(both.model, Network)
     fixed.model.mean.load_state_dict(both.model.mean.state_dict())
-    simple, simple_loss, _ = gradients(fixed, Simple(DECODER, fixed.variance))
+    simple, simple_loss, _ = gradients(fixed, Simple(DECODER, SCHEDULE, fixed.variance))
     for name in ("mean.weight", "mean.bias"):
         torch.testing.assert_close(hybrid[name], simple[name], rtol=1e-12, atol=0)
     for name in ("head.weight", "head.bias"):
@@ -111,7 +111,7 @@ def test_with_a_fixed_variance_hybrid_trains_as_simple_does():
     fixed = diffusion(learned=False)
     hybrid, _, _ = gradients(fixed, Hybrid(DECODER, SCHEDULE, vlb_weight=0.25))
     again = diffusion(learned=False)
-    simple, _, _ = gradients(again, Simple(DECODER, again.variance))
+    simple, _, _ = gradients(again, Simple(DECODER, SCHEDULE, again.variance))
     for name, gradient in simple.items():
         torch.testing.assert_close(hybrid[name], gradient, rtol=1e-12, atol=0)
 
@@ -123,14 +123,14 @@ def test_simple_is_the_mean_squared_error_of_the_target(kind):
     prediction = model(model.process.noised(x0, step.t, eps), step)
     p, q, _ = prediction.coefficients
     target = p[:, None] * x0 + q[:, None] * eps
-    result = Simple(DECODER, model.variance)(prediction, x0, eps)
+    result = Simple(DECODER, SCHEDULE, model.variance)(prediction, x0, eps)
     torch.testing.assert_close(result.loss, (target - prediction.y).square().mean(1), rtol=1e-12, atol=0)
     torch.testing.assert_close(result.nats, terms_at(model, x0, eps, t).nats.detach(), rtol=1e-12, atol=0)
 
 
 def test_simple_refuses_a_variance_it_could_not_teach():
     with pytest.raises(ConfigError, match=r"objective=simple .*objective=hybrid"):
-        Simple(DECODER, LearnedRange())
+        Simple(DECODER, SCHEDULE, LearnedRange())
     with pytest.raises(ConfigError, match=r"objective\.vlb_weight=0"):
         Hybrid(DECODER, SCHEDULE, vlb_weight=0)
 
