@@ -28,7 +28,7 @@ class Fit:
     """What a pass over training examples says of a mean: enough for the best variance of any step between two levels.
 
     log_snr [T + 1]; mse_x0 [T + 1] (slot 0: 0), the mean squared error of x0_hat per dimension, of sparse t with their
-    neighbours'; first: the log variance at t = 1 that minimises L_0. float64.
+    neighbours'; first: the log variance at t = 1 that minimises L_0 (that of beta_tilde, if none enters L_0). float64.
     """
 
     log_snr: np.ndarray
@@ -49,10 +49,14 @@ def fit(
 ) -> tuple[dict[bool, Fit], int]:
     """({clip_x0: Fit}, network evaluations) of a design on training examples."""
     estimates = evaluate_modes(diffusion, examples, design, device, dict.fromkeys(modes, Extras()), on_batch)
-    examples = examples.first(design.examples).first(FIRST)
-    first = first_log_var(diffusion, examples, design, device, modes)
+    nfe = estimates[0].nfe
+    if diffusion.decoder.reads_variance:
+        examples = examples.first(design.examples).first(FIRST)
+        first, nfe = first_log_var(diffusion, examples, design, device, modes), nfe + len(examples)
+    else:  # any will do
+        first = dict.fromkeys(modes, float(diffusion.schedule.first_log_var.detach()))
     fits = {e.clip_x0: Fit(e.log_snr, smooth_mse_x0(add_up(e)), first[e.clip_x0]) for e in estimates}
-    return fits, estimates[0].nfe + len(examples)
+    return fits, nfe
 
 
 def smooth_mse_x0(sums: Sums) -> np.ndarray:

@@ -23,6 +23,7 @@ class DiscretizedGaussian(Decoder):
     """
 
     discrete = True
+    reads_variance = True
     unit = BITS
 
     def __init__(self, levels: int | None) -> None:
@@ -35,6 +36,10 @@ class DiscretizedGaussian(Decoder):
     def nll(self, x0: Tensor, prediction: Prediction) -> Tensor:
         mean, log_var = prediction.gaussian()
         return -per_example(self.log_prob(x0, mean, log_var))
+
+    def mean(self, prediction: Prediction) -> Tensor:
+        """Of the Gaussian, before it is cut into bins."""
+        return prediction.mean()
 
     def log_prob(self, x0: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
         """log P(x_0) for every dimension; x0 on the grid, shapes broadcast.

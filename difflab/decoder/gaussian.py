@@ -19,8 +19,12 @@ class Gaussian(Decoder):
     """A density, so the bound is in nats/dim and may be negative."""
 
     discrete = False
+    reads_variance = True
     unit = NATS
 
     def nll(self, x0: Tensor, prediction: Prediction) -> Tensor:
         mean, log_var = prediction.gaussian()
         return per_example(0.5 * ((x0 - mean).square() * torch.exp(-log_var) + log_var + math.log(2 * math.pi)))
+
+    def mean(self, prediction: Prediction) -> Tensor:
+        return prediction.mean()

@@ -73,7 +73,7 @@ class Sampler(ABC):
                 prediction = prediction.clipped()
             # the last step shows the mean of p(x_0|x_1): its noise is below one grey level
             z = torch.randn(x.shape, generator=generator).to(device)
-            x = self.reverse(prediction, z) if t > 1 else prediction.mean()
+            x = self.reverse(prediction, z) if t > 1 else diffusion.decoder.mean(prediction)
             if on_step:
                 on_step(schedule.T + 1 - t, schedule.T)
         return x

@@ -351,3 +351,19 @@ def test_a_chain_of_one_step_is_a_whole_run(tmp_path: Path) -> None:
         result["bpd"]
     )  # beta_tilde_1 reads beta_1: no range
     assert result["variances"]["optimal"]["bpd"] == result["bpd_optimal_variance"] < result["bpd"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["objective=min_snr", "objective=p2", "objective=sigmoid", "decoder=categorical"],
+)
+def test_other_objectives_and_decoders_are_whole_runs_that_evaluate_again(choice: str, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    record(directory, [choice])
+    result = train.run(config_of([*TINY, choice, "trainer.steps=20"]), directory)
+    assert result["bpd"] == pytest.approx(result["prior_kl"] + result["transition_kl"] + result["decoder_nll"])
+    again = evaluate.run(config_of([*TINY, choice, f"run={directory}", "bound.times=4"]), directory)
+    assert again["bpd"] == pytest.approx(again["prior_kl"] + again["transition_kl"] + again["decoder_nll"])
+    if choice == "decoder=categorical":
+        assert len({again["variances"][name]["decoder_nll"] for name in again["variances"]}) == 1
+    assert (directory / "samples" / "final.png").stat().st_size > 0
