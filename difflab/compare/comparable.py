@@ -22,10 +22,6 @@ SENTENCES = {
         "their data has {a} and {b} levels, so a bit is not the same choice in both",
         "compare runs of one data set",
     ),
-    "decoder": (
-        "they score other events: decoder={a} and decoder={b}",
-        "train one of them again with the other's decoder",
-    ),
     "split": ("they were measured on the {a} and on the {b} split", "measure both on one split with task=evaluate"),
     "split_sha256": (
         "they were measured on other examples, the held-out data differs ({a} and {b})",
@@ -43,12 +39,14 @@ SENTENCES = {
 
 
 def facts(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What must agree, of a run's result and its configuration (either may be empty); what is not known is left out."""
+    """What must agree, of a run's result and its configuration (either may be empty); what is not known is left out.
+
+    Not the decoder: all that give a probability give that of the same grey levels, and all densities are of the same x.
+    """
     units = {BITS.key: f"a probability in {BITS.label}", NATS.key: f"a density in {NATS.label}"}
     known = {
         "unit": units.get(str(result.get("unit"))),
         "data": _name(result.get("data")) or _name(config.get("data")),
-        "decoder": _name(result.get("decoder")) or _name(config.get("decoder")),
         "levels": result.get("levels"),
         "split": result.get("split"),
         "split_sha256": result.get("split_sha256"),

@@ -53,7 +53,6 @@ def with_checkpoint(run: Path) -> Path:
 REFUSED = [
     ({"unit": "nats_per_dim", "nats_per_dim": 1.0}, {}, "a probability in bits/dim and a density in nats/dim"),
     ({"levels": 256}, {}, "17 and 256 levels"),
-    ({"decoder": "tanh"}, {}, "decoder=discretized_gaussian and decoder=tanh"),
     ({"split": "val"}, {}, "on the test and on the val split"),
     ({"split_sha256": "6" * 64}, {}, "other examples, the held-out data differs (555555555555 and 666666666666)"),
     ({}, {"data": {"name": "mnist"}}, "other data, digits and mnist"),
@@ -75,6 +74,15 @@ def test_what_is_not_comparable_is_refused_in_one_sentence(
         text = str(caught.value)
         assert says in text and f"runs {a} and {b} are not comparable: " in text
         assert text.endswith(".") and "\n" not in text
+
+
+def test_two_decoders_that_score_the_same_grey_levels_are_compared(make_run: MakeRun) -> None:
+    runs = [
+        make_run("a", NATS),
+        make_run("b", NATS, decoder="categorical", config={"decoder": {"name": "categorical"}}),
+    ]
+    assert len(as_they_are([(run, run.name) for run in runs]).measured) == 2
+    assert alike(*(with_checkpoint(run) for run in runs))[1:] == ([], [])
 
 
 def test_a_clipped_mean_is_another_model_that_a_sweep_does_not_hide(make_run: MakeRun) -> None:
