@@ -23,8 +23,8 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     """
     settings = trainer.settings
     rows = trainer.rows.stop - trainer.rows.start
-    forward, backward = _seconds(lab, trainer, max(1, rows // settings.accumulate))
-    size = settings.batch_size
+    forward, backward = _seconds(lab, trainer, max(1, rows // settings.accumulate) * max(lab.timestep.widths))
+    size = settings.batch_size * sum(lab.timestep.widths)
     steps = max(settings.steps - trainer.step, 0)
     if settings.max_minutes:
         steps = min(steps, int(60 * settings.max_minutes * trainer.ranks.world / (size * backward)) + 1)

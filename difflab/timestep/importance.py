@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..schedule.base import Schedule
-from .base import Times, Timestep
+from .base import OneTerm, Times
 
 
-class Importance(Timestep):
+class Importance(OneTerm):
     """Keeps the last `history` losses of every t; uniform until each t has that many, then mixed with `uniform_mix`."""
 
     def __init__(self, schedule: Schedule, *, history: int, uniform_mix: float) -> None:

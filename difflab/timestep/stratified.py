@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..schedule.base import Schedule
-from .base import Stateless, Times
+from .base import OneTerm, Stateless, Times
 
 
-class Stratified(Stateless):
+class Stratified(OneTerm, Stateless):
     """t_i = floor(T ((u + i/B) mod 1)) + 1, permuted; every t has probability 1/T, batches cover the chain."""
 
     def __init__(self, schedule: Schedule) -> None:

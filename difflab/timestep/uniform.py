@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..schedule.base import Schedule
-from .base import Stateless, Times
+from .base import OneTerm, Stateless, Times
 
 
-class Uniform(Stateless):
+class Uniform(OneTerm, Stateless):
     def __init__(self, schedule: Schedule) -> None:
         self.T = schedule.T
 

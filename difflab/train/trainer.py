@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from ..gaussian import sent
 from ..objective.base import Objective
 from ..optimizer.base import Optimizer
 from ..precision import in_precision
-from ..timestep.base import Timestep
+from ..timestep.base import Draw, Times, Timestep
 from .compute import GRAPHS, NEVER, Compute, compiled
 from .ema import Ema
 from .loader import Order, source_of
@@ -144,7 +144,7 @@ class Trainer:
         torch.set_num_threads(self.compute.threads)
         model = self.model
         if self.compute.compile != NEVER:
-            sizes = {len(rows) for rows in self.micro}
+            sizes = {len(rows) * width for rows in self.micro for width in self.timestep.widths}
             inputs = [
                 (torch.zeros(size, *self.shape, device=self.device), torch.zeros(size, device=self.device))
                 for size in sorted(sizes)
@@ -192,11 +192,15 @@ class Trainer:
         self.model.train()
         x0 = self.to_unit(self.source.batch(self.step))
         batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
-        t, iw = self.timestep.sample(batch, noise["cpu"])
-        eps = torch.randn((batch, *self.shape), generator=noise["device"], device=self.device)[self.rows]
-        last = self.micro[-1]
-        parts = [self._backward(x0, eps, t[self.rows], iw[self.rows], rows, rows is last) for rows in self.micro]
-        losses, nats = self.ranks.gather_parts(torch.cat(parts), batch).unbind(1)
+        drawn: list[Times] = []
+        found: list[Tensor] = []  # of each draw [B, n, 2]
+        for draw in self.timestep.draws(batch, noise["cpu"], partial(self._normal, noise["device"])):
+            drawn.append(draw.times)
+            last = len(drawn) == len(self.timestep.widths)
+            parts = [self._backward(x0, draw, rows, last and rows is self.micro[-1]) for rows in self.micro]
+            found.append(self.ranks.gather_parts(torch.cat(parts), batch))
+        t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
+        losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
         left = _Losses.left(self.step, lr, t, losses, norm)
         if self.settings.skip_nonfinite > self.skipped and not left.finite:  # a GPU is waited for, then
@@ -214,11 +218,19 @@ class Trainer:
         self.check()
         return self._row(lr, float(norm), x0)
 
-    def _backward(self, x0: Tensor, eps: Tensor, t: Tensor, iw: Tensor, rows: Tensor, last: bool) -> Tensor:
-        """Gradient of one micro-batch, scaled so that micro-batches of all ranks add up to the batch mean; [b, 2]: the
-        objective's unweighted losses and the bound's terms (nats)."""
+    def _normal(self, generator: torch.Generator) -> Tensor:
+        """Unit noise for this rank's examples of a batch."""
+        shape = (self.settings.batch_size, *self.shape)
+        return torch.randn(shape, generator=generator, device=self.device)[self.rows]
+
+    def _backward(self, x0: Tensor, draw: Draw, rows: Tensor, last: bool) -> Tensor:
+        """Gradient of one micro-batch, scaled so that micro-batches of all draws and ranks add up to the mean over the step's
+        terms; [b, n, 2]: the objective's unweighted losses and the bound's terms (nats). `last`: of the whole step."""
         on_device = sent(rows, self.device)
-        x0, eps, t, iw = x0[on_device], eps[on_device], t[rows], iw[rows]
+        t, iw = (values[self.rows][rows].flatten() for values in draw.times)
+        width = draw.eps.shape[1]
+        eps = draw.eps[on_device].flatten(0, 1)
+        x0 = x0[on_device].repeat_interleave(width, 0)
         step = self.diffusion.schedule.step(t)
         with nullcontext() if last or self.ranks.world == 1 else self.averaging.no_sync():  # type: ignore[operator]
             prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step)
@@ -226,8 +238,9 @@ class Trainer:
             weighted = sent(iw, self.device).to(result.loss) * result.loss
             if self.step == self.nan_at_step:
                 weighted = weighted * math.nan
-            (weighted.sum() / self.settings.batch_size * self.ranks.world).backward()  # ranks are averaged
-        return torch.stack([result.loss.detach(), result.nats.detach().to(result.loss)], 1)
+            terms = self.settings.batch_size * sum(self.timestep.widths)
+            (weighted.sum() / terms * self.ranks.world).backward()  # ranks are averaged
+        return torch.stack([result.loss.detach(), result.nats.detach().to(result.loss)], 1).unflatten(0, (-1, width))
 
     def _observe(self) -> None:
         """Tell the timestep sampler of the steps that are LAG behind."""

@@ -18,6 +18,8 @@ from difflab.objective.vlb import Vlb
 from difflab.optimizer.adam import Adam
 from difflab.parameterization.v import V
 from difflab.process.gaussian import Gaussian
+from difflab.schedule.base import Schedule
+from difflab.timestep.base import Timestep
 from difflab.timestep.importance import Importance
 from difflab.timestep.uniform import Uniform
 from difflab.train import checkpoint
@@ -44,7 +46,18 @@ def to_unit(x: Tensor) -> Tensor:
     return 2 * x.float() / (LEVELS - 1) - 1
 
 
-def trainer(dropout: float = 0.2, importance: bool = True, seed: int = 1, x: Any = DATA, **changed: Any) -> Trainer:
+def importance_of_two(schedule: Schedule) -> Importance:
+    return Importance(schedule, history=2, uniform_mix=0.01)
+
+
+def trainer(
+    dropout: float = 0.2,
+    importance: bool = True,
+    seed: int = 1,
+    x: Any = DATA,
+    timestep: Callable[[Schedule], Timestep] | None = None,
+    **changed: Any,
+) -> Trainer:
     torch.manual_seed(0)
     schedule, decoder = cosine(T), DiscretizedGaussian(LEVELS)
     diffusion = Diffusion(Net(dropout), Gaussian(), schedule, V(), LearnedRange(), decoder)
@@ -56,7 +69,7 @@ def trainer(dropout: float = 0.2, importance: bool = True, seed: int = 1, x: Any
     return Trainer(
         diffusion,
         Vlb(decoder, schedule),
-        Importance(schedule, history=2, uniform_mix=0.01) if importance else Uniform(schedule),
+        (timestep or (importance_of_two if importance else Uniform))(schedule),
         Adam(lr=3e-3, warmup_steps=5, decay="cosine", betas=[0.9, 0.99]),
         x,
         to_unit,
