@@ -48,7 +48,11 @@ def unknown_key(path: str, schema: Schema, input_line: str | None = None) -> str
     near = [k for k in known if k.rpartition(".")[2] == last and k != path][:3]  # the right key, without its group
     near = near or get_close_matches(path, siblings, n=1, cutoff=0.5) or get_close_matches(path, known, n=1, cutoff=0.6)
     where = parent if parent in known else ""
-    if near:
+    group = schema.packages.get(parent, "")
+    owners = [f"{group}={name}" for name, file in sorted(schema.options.get(group, {}).items()) if last in file.fields]
+    if owners:
+        remedy = f"it belongs to {listed(owners)}."
+    elif near:
         remedy = f"did you mean {' or '.join(near)}?"
     elif where:
         remedy = f"{where} takes {', '.join(k.rpartition('.')[2] for k in siblings)}."

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,6 +81,17 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"trainer.{name}={value} must be a positive number or null.")
+
+
+class Gradient(NamedTuple):
+    """What the gradient of a step is made of: this rank's examples x0, and of each term of all ranks' examples its t and iw (on
+    the CPU), the objective's unweighted loss and the bound's term in nats."""
+
+    x0: Tensor
+    t: Tensor
+    iw: Tensor
+    losses: Tensor
+    nats: Tensor
 
 
 # Steps after which the CPU looks at a step's losses: a GPU is not waited for in every step. The importance history then
@@ -188,19 +199,7 @@ class Trainer:
         lr = self.curve.lr_at(self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        noise = self._seed_step()
-        self.model.train()
-        x0 = self.to_unit(self.source.batch(self.step))
-        batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
-        drawn: list[Times] = []
-        found: list[Tensor] = []  # of each draw [B, n, 2]
-        for draw in self.timestep.draws(batch, noise["cpu"], partial(self._normal, noise["device"])):
-            drawn.append(draw.times)
-            last = len(drawn) == len(self.timestep.widths)
-            parts = [self._backward(x0, draw, rows, last and rows is self.micro[-1]) for rows in self.micro]
-            found.append(self.ranks.gather_parts(torch.cat(parts), batch))
-        t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
-        losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
+        x0, t, iw, losses, nats = self.gradient()
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
         left = _Losses.left(self.step, lr, t, losses, norm)
         if self.settings.skip_nonfinite > self.skipped and not left.finite:  # a GPU is waited for, then
@@ -217,6 +216,23 @@ class Trainer:
             return {}
         self.check()
         return self._row(lr, float(norm), x0)
+
+    def gradient(self) -> Gradient:
+        """Leave the gradient of step `self.step` in the parameters."""
+        noise = self._seed_step()
+        self.model.train()
+        x0 = self.to_unit(self.source.batch(self.step))
+        batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
+        drawn: list[Times] = []
+        found: list[Tensor] = []  # of each draw [B, n, 2]
+        for draw in self.timestep.draws(batch, noise["cpu"], partial(self._normal, noise["device"])):
+            drawn.append(draw.times)
+            last = len(drawn) == len(self.timestep.widths)
+            parts = [self._backward(x0, draw, rows, last and rows is self.micro[-1]) for rows in self.micro]
+            found.append(self.ranks.gather_parts(torch.cat(parts), batch))
+        t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
+        losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
+        return Gradient(x0, t, iw, losses, nats)
 
     def _normal(self, generator: torch.Generator) -> Tensor:
         """Unit noise for this rank's examples of a batch."""
