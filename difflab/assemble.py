@@ -23,6 +23,7 @@ from .diffusion import Diffusion
 from .errors import ConfigError, check_seed
 from .objective.base import Objective
 from .optimizer.base import Optimizer
+from .parameterization.base import check_recovers
 from .precision import in_precision, resolve
 from .sampler.base import Sampler
 from .timestep.base import Timestep
@@ -95,6 +96,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
     for group in ("decoder", "process", "schedule", "parameterization", "variance"):
         context[group] = build(group, config[group], **context)
+    check_recovers(str(config["parameterization"]["name"]), context["parameterization"], context["schedule"])
     context["heads"] = context["variance"].heads
     model = build("model", config["model"], **context).to(device)
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}

@@ -5,7 +5,7 @@ abstract class in the group's `base.py`. Its keyword-only parameters are the YAM
 of defaults), its positional parameters are derived from the rest of the run and filled in by name:
 
     class Cosine(Schedule):
-        def __init__(self, *, T: int, s: float, max_beta: float): ...
+        def __init__(self, *, T: int, s: float, max_beta: float, zero_terminal: bool): ...
 
 So a new variant is one Python file and one YAML; nothing here, or anywhere else, is edited.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from difflab.process.gaussian import Gaussian as GaussianProcess
 from difflab.schedule.base import Level, Schedule, Step
 from difflab.schedule.cosine import Cosine
 from difflab.schedule.linear import Linear
+from difflab.schedule.log_linear import LogLinear
+from difflab.schedule.sigmoid import Sigmoid
 from difflab.variance.base import Variance
 from difflab.variance.fixed_beta import FixedBeta
 
@@ -33,15 +36,29 @@ PARAMETERIZATIONS: dict[str, Parameterization] = {"eps": Eps(), "x0": X0(), "mu"
 Predictor = Callable[[Tensor, Level], Tensor]  # (x_t float64 [B, ...], level t [B]) -> x0_hat
 
 
-def linear(T: int, first_beta: float = 1e-4, last_beta: float = 0.02) -> Linear:
-    return Linear(T=T, first_beta=first_beta, last_beta=last_beta)
+def linear(T: int, first_beta: float = 1e-4, last_beta: float = 0.02, zero_terminal: bool = False) -> Linear:
+    return Linear(T=T, first_beta=first_beta, last_beta=last_beta, zero_terminal=zero_terminal)
 
 
-def cosine(T: int) -> Cosine:
-    return Cosine(T=T, s=0.008, max_beta=0.999)
+def cosine(T: int, zero_terminal: bool = False) -> Cosine:
+    return Cosine(T=T, s=0.008, max_beta=0.999, zero_terminal=zero_terminal)
 
 
-SCHEDULES: dict[str, Callable[[int], Schedule]] = {"linear": linear, "cosine": cosine}
+def sigmoid(T: int, zero_terminal: bool = False, min_abar: float = 1e-9, tau: float = 1.0) -> Sigmoid:
+    return Sigmoid(T=T, start=-3.0, end=3.0, tau=tau, min_abar=min_abar, zero_terminal=zero_terminal)
+
+
+def log_linear(T: int, zero_terminal: bool = False, first: float = 13.3, last: float = -5.0) -> LogLinear:
+    return LogLinear(T=T, first_log_snr=first, last_log_snr=last, zero_terminal=zero_terminal)
+
+
+SCHEDULES: dict[str, Callable[[int], Schedule]] = {
+    "linear": linear, "cosine": cosine, "sigmoid": sigmoid, "log_linear": log_linear,
+}  # fmt: skip
+TO_ZERO: dict[str, Callable[[int], Schedule]] = {
+    name: partial(make, zero_terminal=True)  # type: ignore[call-arg]
+    for name, make in {"linear": linear, "cosine": cosine, "sigmoid": sigmoid, "log_linear": log_linear}.items()
+}
 
 
 def times(T: int, rows: int) -> Tensor:

@@ -51,6 +51,11 @@ TABLE = (
         "objective={objective} with objective.vlb_weight=0 gives variance={variance} no gradient; set objective.vlb_weight=0.001, or variance=fixed_beta.",
     ),
     Pair(
+        ("parameterization", "schedule.zero_terminal"),
+        lambda run: run.name("parameterization") == "eps" and run.config["schedule"].get("zero_terminal") is True,
+        "schedule.zero_terminal=true leaves no signal at t = T, and from parameterization=eps no x_0 follows there; set parameterization=v.",
+    ),
+    Pair(
         ("decoder", "data"),
         lambda run: run.name("decoder") != "gaussian" and run.continuous is True,
         "decoder={decoder} is a probability of grey levels and data={data} is continuous; set decoder=gaussian.",

@@ -11,9 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from ..schedule.base import Step
+from ..errors import NotDefined
+from ..schedule.base import Schedule, Step
 
 
 class Coefficients(NamedTuple):
@@ -28,3 +30,13 @@ class Parameterization(ABC):
     @abstractmethod
     def coefficients(self, step: Step) -> Coefficients:
         """The target's coefficients at each step, float64 [B]."""
+
+
+def check_recovers(name: str, parameterization: Parameterization, schedule: Schedule) -> None:
+    """NotDefined if x_0 does not follow from the target at some t: where SNR_t = 0 a target without x_0 has det = 0."""
+    lost = parameterization.coefficients(schedule.step(torch.arange(1, schedule.T + 1))).det == 0
+    if bool(lost.any()):
+        raise NotDefined(
+            f"parameterization={name} says nothing of x_0 at t = {1 + int(lost.nonzero()[0])} of this schedule, where no signal is left; "
+            "set parameterization=v or schedule.zero_terminal=false."
+        )

@@ -5,6 +5,8 @@ With s < t, SNR = alpha^2 / sigma^2 and c = 1 - SNR_t / SNR_s = -expm1(log_snr_t
     beta = sigma_t^2 c      beta_tilde = sigma_s^2 c      mu_tilde = c0 x_0 + ct x_t
     c0 = alpha_s c          ct = (alpha_t / alpha_s) (sigma_s / sigma_t)^2
 
+The last level may be pure noise, log_snr = -inf: SNR_t = 0, alpha_t = 0, c = 1, and all of the above stays finite.
+
 Everything here is float64 on the CPU, shape [B]; `gaussian.expand` casts a coefficient when it meets data.
 """
 
@@ -97,7 +99,7 @@ class Step:
 
 
 class Schedule:
-    """A chain of T steps: log_snr [T + 1], float64, falling, with log_snr[0] = inf for clean data.
+    """A chain of T steps: log_snr [T + 1], float64, falling, with log_snr[0] = inf for clean data; log_snr[T] may be -inf.
 
     A variant computes the table and passes it here. Raises ConfigError if it does not fall. For a part of another chain,
     `learned_from` [T + 1] is the log SNR next below each level on that chain (see Step), `original` int64 [T + 1] the t
@@ -170,6 +172,28 @@ def log_snr_from_betas(betas: Tensor) -> Tensor:
     log_abar = torch.cumsum(torch.log1p(-betas), 0)
     log_snr = log_abar - torch.log(-torch.expm1(log_abar))
     return torch.cat([log_snr.new_tensor([torch.inf]), log_snr])
+
+
+def terminal(log_snr: Tensor, zero_terminal: bool) -> Tensor:
+    """A variant's table [T + 1], or, if `zero_terminal`, the same with SNR_T = 0 (Lin et al. 2024, algorithm 1).
+
+    alpha is shifted and stretched so that alpha_T = 0 and alpha_1 is kept: alpha' = (alpha - alpha_T) / (1 - alpha_T / alpha_1).
+    L_T is 0 then. Raises ConfigError for T = 1, where alpha_1 is alpha_T.
+    """
+    if not zero_terminal:
+        return log_snr
+    if len(log_snr) < 3:
+        raise ConfigError(
+            "schedule.zero_terminal=true keeps alpha_1 and makes alpha_T zero, which schedule.T=1 cannot; set schedule.T=2 or more."
+        )
+    inner = Level(log_snr[1:])
+    alpha, variance = inner.alpha, torch.exp(inner.log_var)
+    stretch = alpha[-1] / (alpha[0] - alpha[-1])
+    # alpha - alpha' as a difference of variances: near the data alphas differ in digits that they do not have
+    shift = stretch * (variance - variance[0]) / (alpha + alpha[0])
+    rescaled = 2 * torch.log((alpha - alpha[-1]) * (1 + stretch)) - torch.log(variance + shift * (2 * alpha - shift))
+    rescaled[0], rescaled[-1] = log_snr[1], -torch.inf  # exactly
+    return torch.cat([log_snr[:1], rescaled])
 
 
 def check_T(T: object, smallest: int = 1) -> int:

@@ -12,16 +12,32 @@ from difflab.errors import ConfigError
 from difflab.schedule.base import Schedule, log_snr_from_betas
 from difflab.schedule.cosine import Cosine
 from difflab.schedule.linear import Linear
-from tests.analytic import SCHEDULES, cosine, linear, times
+from difflab.schedule.sigmoid import Sigmoid
+from tests.analytic import SCHEDULES, cosine, linear, log_linear, sigmoid, times
 
 
 def classical_betas(name: str, T: int) -> np.ndarray:
-    """As improved-diffusion writes them, in extended precision."""
+    """As improved-diffusion, Chen's algorithm 1 and VDM's equation 4 write them, in extended precision."""
     if name == "linear":
         return np.linspace(np.longdouble(1e-4) * 1000 / T, np.longdouble(0.02) * 1000 / T, T, dtype=np.longdouble)
+    if name in ("sigmoid", "log_linear"):
+        abar = np.concatenate([[np.longdouble(1)], sigmoid_abar(T) if name == "sigmoid" else log_linear_abar(T)])
+        return 1 - abar[1:] / abar[:-1]
     x = (np.arange(T + 1, dtype=np.longdouble) / T + np.longdouble(0.008)) / np.longdouble(1.008)
     f = np.cos(x * np.longdouble(np.pi) / 2) ** 2
     return np.minimum(1 - f[1:] / f[:-1], np.longdouble(0.999))
+
+
+def sigmoid_abar(T: int, start: float = -3, end: float = 3, tau: float = 1, clip_min: float = 1e-9) -> np.ndarray:
+    """Chen 2023, algorithm 1, at t/T = 1/T .. 1."""
+    t = np.arange(1, T + 1, dtype=np.longdouble) / T
+    v_start, v_end, v = (1 / (1 + np.exp(-x / np.longdouble(tau))) for x in (start, end, t * (end - start) + start))
+    return np.clip((v_end - v) / (v_end - v_start), clip_min, 1)
+
+
+def log_linear_abar(T: int) -> np.ndarray:
+    """VDM: alpha^2 = sigmoid(-gamma), gamma from -13.3 to 5."""
+    return 1 / (1 + np.exp(np.linspace(np.longdouble(-13.3), np.longdouble(5), T, dtype=np.longdouble)))
 
 
 @pytest.mark.parametrize("name, T", [(n, T) for n in SCHEDULES for T in (21, 1000, 4000)] + [("cosine", 2)])
@@ -96,13 +112,22 @@ def test_linears_shortest_chain_follows_its_end_point(last_beta, smallest):
 @pytest.mark.parametrize(
     "build, key",
     [
-        (lambda: Linear(T=100, first_beta=0.0, last_beta=0.02), "first_beta=0.0"),
-        (lambda: Linear(T=100, first_beta=0.03, last_beta=0.02), "first_beta=0.03"),
-        (lambda: Cosine(T=0, s=0.008, max_beta=0.999), "T=0"),
-        (lambda: Cosine(T=2.5, s=0.008, max_beta=0.999), "T=2.5"),  # type: ignore[arg-type]
-        (lambda: Cosine(T=10, s=-0.1, max_beta=0.999), "s=-0.1"),
-        (lambda: Cosine(T=10, s=float("nan"), max_beta=0.999), "s=nan"),
-        (lambda: Cosine(T=10, s=0.008, max_beta=1.0), "max_beta=1.0"),
+        (lambda: Linear(T=100, first_beta=0.0, last_beta=0.02, zero_terminal=False), "first_beta=0.0"),
+        (lambda: Linear(T=100, first_beta=0.03, last_beta=0.02, zero_terminal=False), "first_beta=0.03"),
+        (lambda: Cosine(T=0, s=0.008, max_beta=0.999, zero_terminal=False), "T=0"),
+        (lambda: Cosine(T=2.5, s=0.008, max_beta=0.999, zero_terminal=False), "T=2.5"),  # type: ignore[arg-type]
+        (lambda: Cosine(T=10, s=-0.1, max_beta=0.999, zero_terminal=False), "s=-0.1"),
+        (lambda: Cosine(T=10, s=float("nan"), max_beta=0.999, zero_terminal=False), "s=nan"),
+        (lambda: Cosine(T=10, s=0.008, max_beta=1.0, zero_terminal=False), "max_beta=1.0"),
+        (lambda: sigmoid(0), "T=0"),
+        (lambda: sigmoid(10, tau=0.0), "tau=0.0"),
+        (lambda: sigmoid(10, tau=float("nan")), "tau=nan"),
+        (lambda: sigmoid(10, min_abar=0.0), "min_abar=0.0"),
+        (lambda: sigmoid(10, min_abar=0.5), "min_abar=0.5: abar falls below it before the last step"),
+        (lambda: sigmoid(10, tau=0.1), "schedule.tau=0.1"),
+        (lambda: Sigmoid(T=9, start=1.0, end=1.0, tau=1.0, min_abar=1e-9, zero_terminal=False), "start=1.0"),
+        (lambda: log_linear(1), "T=1"),
+        (lambda: log_linear(10, first=-5.0), "first_log_snr=-5.0"),
     ],
 )
 def test_impossible_values_are_refused_by_name(build, key):
@@ -154,7 +179,7 @@ def test_a_respaced_chain_is_the_same_levels_jumped_over():
 @pytest.mark.parametrize("name", ["eps", "x0", "mu", "v"])
 def test_a_network_of_the_full_chain_says_the_same_x0_on_a_part_of_it(name: str) -> None:
     """mu's target depends on s: on a respaced chain it must still be read as the training chain's."""
-    full = build("schedule", {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999})
+    full = build("schedule", {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999, "zero_terminal": False})
     parameterization, kept = build("parameterization", {"name": name}), full.even(10)
     part = full.respace(kept)
     x0, eps = torch.randn(2, 10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
