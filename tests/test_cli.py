@@ -133,7 +133,7 @@ REFUSED = [
     (["trainer.stpes=3"], "did you mean trainer.steps?"),
     (["schedule=cosin"], "did you mean schedule=cosine?"),
     (["schedule="], "schedule= is empty; choose"),
-    (["schedule=null"], "choose cosine or linear"),
+    (["schedule=null"], "choose cosine, linear"),
     (["tracker=None"], "choose none or wandb"),
     (["bound@validation=foo"], "bound@validation=foo: there is no such option"),
     (["schedule@foo=linear"], "schedule@foo"),
@@ -630,7 +630,7 @@ def test_a_real_refusal_by_a_constructor(tmp_path: Path) -> None:
 
 def test_completion_answers(tmp_path: Path) -> None:
     done = shell("-sc", "query=bash", cwd=tmp_path, COMP_LINE="difflab schedule=", COMP_POINT="17")
-    assert done.stdout.split() == ["schedule=cosine", "schedule=linear"]
+    assert done.stdout.split() == [f"schedule={name}" for name in ("cosine", "linear", "log_linear", "sigmoid")]
 
 
 def test_logging_is_as_before_once_a_run_is_over(calls: list[Any]) -> None:

@@ -100,7 +100,7 @@ def test_completion_reads_no_schema(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert cli.main(["-sc", "install=bash"]) == 0
     monkeypatch.setenv("COMP_LINE", "difflab schedule=")
     assert cli.main(["-sc", "query=bash"]) == 0
-    assert capsys.readouterr().out.split()[-2:] == ["schedule=cosine", "schedule=linear"]
+    assert capsys.readouterr().out.split()[-2:] == ["schedule=log_linear", "schedule=sigmoid"]
 
 
 def test_the_one_config_store_is_not_copied_and_not_written_to() -> None:

@@ -13,6 +13,7 @@ from ..bound.verify import affordable
 from ..console import config_tree, duration
 from ..diffusion import Network
 from ..train.trainer import Trainer, memory_gb
+from .advise import chain_line
 
 
 def forecast(lab: Laboratory, trainer: Trainer) -> str:
@@ -38,8 +39,10 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     share = nfe["validation"] * forward / (nfe["training"] * backward) if steps else 0.0
     parameters = sum(p.numel() for p in lab.model.parameters())
     parts = ", ".join(f"{count:,} {name}" for name, count in nfe.items())
+    advice = chain_line(lab.data, lab.diffusion.schedule)
     return (
         f"{config_tree(dict(lab.config))}\n"
+        f"{f'{advice}{chr(10)}' if advice else ''}"
         f"about {duration(seconds)}: {sum(nfe.values()):,} network evaluations ({parts}) of {parameters:,} parameters "
         f"on {lab.device} ({trainer.compute}{f', {trainer.ranks.world} processes' if trainer.ranks.world > 1 else ''}), {memory_gb(lab.device):.1f} GB; validation takes {share:.0%} of the time of training"
     )
