@@ -25,7 +25,7 @@ FACTORS = {
     "variance": ["fixed_beta", "fixed_beta_tilde", "learned_range", "learned_diagonal"],
     "objective": ["simple", "vlb", "hybrid", "min_snr", "p2", "sigmoid"],
     "decoder": ["discretized_gaussian", "categorical", "gaussian"],
-    "timestep": ["uniform", "stratified", "importance"],
+    "timestep": ["uniform", "stratified", "importance", "full_chain"],
     "sampler": ["ancestral", "ddim"],
     "bound": ["exhaustive", "stratified"],
     "optimizer": ["adam", "adamw"],
