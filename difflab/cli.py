@@ -193,8 +193,8 @@ def _settle(
             f"hydra.run.dir={given}: resume={values['resume']} goes on in {saved}; leave hydra.run.dir out."
         )
     choices = {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items()}
-    of_runs = OmegaConf.select(cfg, "task.reads") == "runs"
-    directory = saved or (Path(given) if given else default_directory(choices, task, multirun, of_runs))
+    reads = OmegaConf.select(cfg, "task.reads")
+    directory = saved or (Path(given) if given else default_directory(choices, task, multirun, reads))
     if "${" in str(directory.absolute()):
         raise ConfigError(
             f"{key}={directory}: a directory whose path holds ${{ cannot be used, it would be read as an interpolation."
@@ -240,6 +240,8 @@ def _from_run(
     if reads == "runs" and not values.get("runs"):
         raise ConfigError(f"runs=null: task={task} needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
     resume = values.get("resume")
+    if reads == "data" and resume is not None:
+        raise ConfigError(f"resume={resume}: task={task} reads data and no run; leave resume out.")
     if resume is None or resume == "auto" or not isinstance(resume, str) or not resume:
         return overrides, None
     directory = find_run("resume", resume)

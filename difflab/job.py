@@ -41,7 +41,7 @@ def checked(cfg: DictConfig, hydra_cfg: Any, plugins: tuple[str, ...]) -> dict[s
     schema = load_schema()
     config = check(plain(cfg), schema, plugins)
     check_safety(config)  # resolved, too: what interpolations bring in
-    if config["task"]["reads"] != "runs":
+    if config["task"]["reads"] not in ("runs", "data"):  # those have no chain
         check_pairs(config, continuous_by_file(config, hydra_cfg.runtime.choices.get("data"), schema))
     return config
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import ConfigError
 
 PARTS = ("schedule", "parameterization", "variance", "model")
+NAMED_AFTER = {"runs": (), "data": ("data",)}  # by what a task reads: other runs, and it has no choices of its own
 
 
 def runs_root() -> Path:
@@ -21,13 +22,13 @@ def runs_root() -> Path:
     return Path(os.environ.get("DIFFLAB_RUNS") or "runs")
 
 
-def default_directory(choices: Mapping[str, str], task: str, multirun: bool, of_runs: bool = False) -> Path:
-    """A name that no run has yet: DATE/TIME-...-XXXX. `of_runs`: the task reads other runs, and has no choices of its own."""
+def default_directory(choices: Mapping[str, str], task: str, multirun: bool, reads: str | None = None) -> Path:
+    """A name that no run has yet: DATE/TIME-...-XXXX. `reads`: task.reads."""
     now = datetime.now()
     parts = [now.strftime("%H-%M-%S")]
     if not multirun:
         parts += [task] if task != "train" else []
-        parts += [choices.get(part, "").replace("/", "_") for part in PARTS] if not of_runs else []
+        parts += [choices.get(part, "").replace("/", "_") for part in NAMED_AFTER.get(reads or "", PARTS)]
     parent = runs_root() / ("multirun" if multirun else "") / now.strftime("%Y-%m-%d")
     while True:
         path = parent / "-".join([*filter(None, parts), secrets.token_hex(2)])

@@ -25,14 +25,20 @@ def render(report: dict[str, Any]) -> str:
     script = "\n".join(_asset(name) for name in SCRIPTS)
     parts = {
         "title": escape(title(report)),
-        "policy": escape(POLICY.format(style=_hash(style), script=_hash(script)), quote=True).replace("&#x27;", "'"),
+        "policy": _policy(POLICY.format(style=_hash(style), script=_hash(script))),
         "style": style,
         "script": script,
         "data": embedded(report),
         "totals": totals(report),
     }
-    # one pass: what is put in is not searched for placeholders again
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+    return _filled("page.html", parts)
+
+
+def still(title: str, body: str) -> str:
+    """A page in the same clothes that shows `body` (HTML, its texts escaped, pictures as data) and runs no script."""
+    style = _asset("page.css")
+    policy = POLICY.format(style=_hash(style), script="none")
+    return _filled("still.html", {"title": escape(title), "policy": _policy(policy), "style": style, "body": body})
 
 
 def title(report: dict[str, Any]) -> str:
@@ -59,6 +65,15 @@ def totals(report: dict[str, Any]) -> str:
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{escape(text)}</th>" for text in ("run", label, "L_T", "sum L_(t-1)", "L_0"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _filled(name: str, parts: dict[str, str]) -> str:
+    """An asset with its {{placeholders}}; one pass: what is put in is not searched for placeholders again."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset(name))
+
+
+def _policy(text: str) -> str:
+    return escape(text, quote=True).replace("&#x27;", "'")
 
 
 def _asset(name: str) -> str:

@@ -1,0 +1,94 @@
+"""A page as a list of blocks, written as Markdown or as HTML."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from ..report.page import still
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG; `path` relative to the page."""
+
+    path: str
+    caption: str
+
+
+Block = Heading | Text | Bullets | Table | Picture
+
+
+def markdown(blocks: Sequence[Block]) -> str:
+    return "\n\n".join(MARKDOWN[type(block)](block) for block in blocks) + "\n"
+
+
+def html(blocks: Sequence[Block], title: str, directory: Path) -> str:
+    """One file that holds its pictures, asks for nothing and runs no script."""
+    return still(title, "\n".join(HTML[type(block)](block, directory) for block in blocks))
+
+
+def _table(block: Table) -> str:
+    rows = [block.head, ["---"] * len(block.head), *block.rows]
+    return "\n".join("| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is markup: < would begin a tag, a new line another block."""
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+MARKDOWN: dict[type, Callable[..., str]] = {
+    Heading: lambda block: f"{'#' * block.level} {_plain(block.text)}",
+    Text: lambda block: _plain(block.text),
+    Bullets: lambda block: "\n".join(f"- {_plain(item)}" for item in block.items),
+    Table: _table,
+    Picture: lambda block: f"![{_plain(block.caption)}]({block.path})",
+}
+
+
+def _row(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _figure(block: Picture, directory: Path) -> str:
+    image = base64.b64encode((directory / block.path).read_bytes()).decode()
+    caption = escape(block.caption)
+    return f'<figure class="plate"><img alt="{caption}" src="data:image/png;base64,{image}"><figcaption>{caption}</figcaption></figure>'
+
+
+HTML: dict[type, Callable[..., str]] = {
+    Heading: lambda block, _: f"<h{block.level}>{escape(block.text)}</h{block.level}>",
+    Text: lambda block, _: f"<p>{escape(block.text)}</p>",
+    Bullets: lambda block, _: "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in block.items) + "</ul>",
+    Table: lambda block, _: (
+        f'<div class="scroll"><table><thead>{_row(block.head, "th")}</thead>'
+        f"<tbody>{''.join(_row(row, 'td') for row in block.rows)}</tbody></table></div>"
+    ),
+    Picture: _figure,
+}
