@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from difflab.card.coverage import coverage, interval, ks, ks_p
 from tests.card.conftest import draws, noise, planted
@@ -27,6 +28,17 @@ def test_exchangeable_splits_are_covered_at_the_stated_rate(inspect) -> None:
     assert abs(np.mean(shares) - 0.5) < 3 * np.std(shares) / runs**0.5
     assert 0.93 <= inside / runs <= 0.97
     assert 0.02 <= alarms / runs <= 0.07  # a discrete statistic: at most 5% up to chance
+
+
+def test_distances_are_to_training_examples_that_were_left_in(inspect) -> None:
+    x = draws(120, 0)
+    material = inspect(planted(levels=None, train=x[:60], val=x[60:90], test=x[90:]))
+    probes = np.random.RandomState(0).permutation(60)[:15]
+    left = np.setdiff1d(np.arange(60), probes)
+    for name, of in (("train", x[probes]), ("val", x[60:90]), ("test", x[90:])):
+        distance = torch.cdist(of.double(), x[left].double()).min(1).values / 3**0.5
+        # held-out examples are drawn in an order of their own
+        torch.testing.assert_close(torch.from_numpy(material.distances[name]).sort().values, distance.sort().values)
 
 
 def test_grey_pictures_with_ties_are_covered_too(inspect) -> None:
@@ -62,23 +74,26 @@ def test_classes_are_judged_apart(inspect) -> None:
     assert own["0"]["same_label"] == own["1"]["same_label"] == 1
 
 
-def test_statistics_as_scipy_has_them() -> None:
+def test_statistics_are_those_of_all_pairs_and_all_steps() -> None:
     generator = np.random.RandomState(0)
     a, b = generator.standard_normal(300), generator.standard_normal(200) + 0.2
-    expected = stats.ks_2samp(a, b, method="asymp")
-    assert ks(a, b) == pytest.approx(expected.statistic, abs=1e-12)
-    assert ks_p(ks(a, b), 120) == pytest.approx(expected.pvalue, abs=0.01)
+    for x, y in ((a, b), (a.round(1), b.round(1))):
+        pairs = x[:, None] - y
+        assert coverage(x, y)["share_nearer"] == pytest.approx(np.mean(pairs < 0) + np.mean(pairs == 0) / 2)
+        at = np.concatenate([x, y])[:, None]
+        assert ks(x, y) == pytest.approx(np.abs((x <= at).mean(1) - (y <= at).mean(1)).max(), abs=1e-12)
     assert ks(a, a) == 0 and ks_p(0.0, 100) == 1 and ks(a, a + 100) == 1
-    share = coverage(a, b)["share_nearer"]
-    assert share == pytest.approx(1 - stats.mannwhitneyu(a, b).statistic / (300 * 200))
-    tied = coverage(a.round(), b.round())["share_nearer"]
-    assert tied == pytest.approx(1 - stats.mannwhitneyu(a.round(), b.round()).statistic / (300 * 200))
+
+
+@pytest.mark.parametrize("p, quantile", [(0.1, 1.2238), (0.05, 1.3581), (0.01, 1.6276)])
+def test_kolmogorov_s_law(p: float, quantile: float) -> None:
+    assert ks_p(quantile / 1000, 1e6) == pytest.approx(p, rel=2e-3)
 
 
 @pytest.mark.parametrize("shift", [-2.0, -0.7, 0.0, 1.5])
 def test_intervals_hold_the_true_share_where_it_is_not_half(shift: float) -> None:
     generator, inside = np.random.RandomState(0), 0
-    truth = 1 - stats.norm.cdf(shift / 2**0.5)
+    truth = 1 - NormalDist().cdf(shift / 2**0.5)
     for _ in range(1000):
         got = coverage(generator.standard_normal(60) + shift, generator.standard_normal(40))
         inside += got["share_nearer_low"] <= truth <= got["share_nearer_high"]

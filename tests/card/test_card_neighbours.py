@@ -31,18 +31,19 @@ def test_as_brute_force(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_float32_cannot_tell_is_searched_again() -> None:
-    """Bright pictures of 64 x 64: products near 3e8, of which float32 keeps steps of 32, and neighbours 1 and 3 apart."""
-    base = torch.full((1, 1, 64, 64), 255, dtype=torch.uint8)
-    base[..., ::2] = 0
-    reference = base.repeat(400, 1, 1, 1)
-    for i in range(400):  # each differs in three values by one level
+    """Black and white pictures of 128 x 128: products near 2.6e8, of which float32 keeps steps of 16, and neighbours whose
+    squared distances are 1 and 5."""
+    base = torch.zeros(1, 1, 128, 128, dtype=torch.uint8)
+    base[..., ::2] = 255
+    reference = torch.cat([base.repeat(200, 1, 1, 1), 255 - base.repeat(200, 1, 1, 1)])
+    for i in range(200):  # each differs in three values by one level
         reference[i].view(-1)[[3 * i + 1, 3 * i + 1201, 3 * i + 2401]] ^= 1
-    reference = torch.cat([reference, noise(400, 0, (1, 64, 64))])
-    queries = reference[:200].clone()
-    queries.view(200, -1)[torch.arange(200), 3 * torch.arange(200) + 1] ^= 1  # now two from its own, at most
-    none = torch.full((200,), -1)
-    got = nearest(queries, none, reference, torch.arange(800), sure=1.0)
-    assert (got.squared == 1).all() and (got.place == torch.arange(200)).all()
+    queries = reference[:100].clone()
+    queries.view(100, -1)[torch.arange(100), 3 * torch.arange(100) + 1] ^= (
+        1  # two from the others' base, one from its own
+    )
+    got = nearest(queries, torch.full((100,), -1), reference, torch.arange(400), sure=1.0)
+    assert (got.squared == 1).all() and (got.place == torch.arange(100)).all()
 
 
 def test_nothing_to_be_near_to() -> None:
