@@ -21,7 +21,13 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     task, name = config["task"], config["choices"]["data"]
     data: Data = build("data", config["data"])
     with Progress("nearest neighbours", unit="pair", transient=True) as bar:
-        material = collect(data, name, task["near"], task["examples"], bar.update)
+
+        def progress(done: int, total: int) -> None:
+            if not bar.done:  # the passes before the search are no part of its speed
+                bar.start_at(done)
+            bar.update(done, total)
+
+        material = collect(data, name, task["near"], task["examples"], progress)
     card = material.card
     card["verdict"] = verdict(card)
     drawn = draw_all(material, run_dir / "figures")
