@@ -225,7 +225,7 @@ def _from_run(
     going_on = values.get("resume") not in (None, "auto")
     ignored = {
         "run": f"task={task} reads no run (resume=RUN_DIR goes on with one, init=RUN_DIR starts from its weights)"
-        * (reads is None),
+        * (reads != "run"),
         "resume": f"task={task} trains nothing" * (reads is not None),
         "init": (f"task={task} trains nothing" * (reads is not None))
         or "resume= goes on with its own weights" * going_on,
@@ -240,8 +240,6 @@ def _from_run(
     if reads == "runs" and not values.get("runs"):
         raise ConfigError(f"runs=null: task={task} needs runs=[RUN_DIR,RUN_DIR,...] or runs=MULTIRUN_DIR.")
     resume = values.get("resume")
-    if reads == "data" and resume is not None:
-        raise ConfigError(f"resume={resume}: task={task} reads data and no run; leave resume out.")
     if resume is None or resume == "auto" or not isinstance(resume, str) or not resume:
         return overrides, None
     directory = find_run("resume", resume)

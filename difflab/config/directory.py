@@ -14,7 +14,11 @@ from pathlib import Path
 from ..errors import ConfigError
 
 PARTS = ("schedule", "parameterization", "variance", "model")
-NAMED_AFTER = {"runs": (), "data": ("data",)}  # by what a task reads: other runs, and it has no choices of its own
+NAMED_AFTER = {
+    "runs": (),
+    "data": ("data",),
+    "schedule": ("data", "schedule"),
+}  # by what a task reads: other runs, and it has no choices of its own
 
 
 def runs_root() -> Path:

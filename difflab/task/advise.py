@@ -22,11 +22,11 @@ CHEAP = 3e8  # examples x dims^2: some hundredths of a second
 
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    """task=advise [advise.gap=0.01]: prints the table, writes advice.csv; {"T": {variance: the smallest T or None}}."""
-    if not config["advise"]["gap"] > 0:
-        raise ConfigError(f"advise.gap={config['advise']['gap']} must be positive; 0.01 is a good value.")
+    """task=advise [task.gap=0.01]: prints the table, writes advice.csv; {"T": {variance: the smallest T or None}}."""
+    if not config["task"]["gap"] > 0:
+        raise ConfigError(f"task.gap={config['task']['gap']} must be positive; 0.01 is a good value.")
     data: Data = build("data", config["data"])
-    unit, wanted = BITS if data.levels else NATS, float(config["advise"]["gap"])
+    unit, wanted = BITS if data.levels else NATS, float(config["task"]["gap"])
     scale, make = 1 / (data.dims * unit.nats), maker(config["schedule"], data)
     configured = make(int(config["schedule"]["T"]))  # its own values are refused here
     fitted = spectrum(data)
@@ -88,9 +88,9 @@ def _printed(
         lines.append(
             f"{T:>8,}  {span:>16}{columns['prior_kl'][row]:>10.4f}{gaps}{'  <- configured' if own == T else ''}"
         )
-    gap = config["advise"]["gap"]
+    gap = config["task"]["gap"]
     lines += [
-        f"advise.gap={gap} takes "
+        f"task.gap={gap} takes "
         + ", ".join(
             f"T = {T:,} with {name}" if T else f"more than {LONGEST:,} with {name}" for name, T in needed.items()
         ),

@@ -38,11 +38,11 @@ COLUMNS = ("variance", "variance_se", "signal", "signal_se", "loss_sd", "loss_sd
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=gradients run=RUN_DIR_OR_CHECKPOINT: the table, printed and as bound/step_N-gradients.csv of that run."""
     lab, _, step, source = opened(config)
-    T, pairs = lab.diffusion.schedule.T, config["gradients"]["pairs"]
-    nfe = T if config["gradients"]["nfe"] is None else config["gradients"]["nfe"]
+    T, pairs = lab.diffusion.schedule.T, config["task"]["pairs"]
+    nfe = T if config["task"]["nfe"] is None else config["task"]["nfe"]
     if pairs < 2 or nfe < T:
         raise ConfigError(
-            f"gradients.pairs={pairs} must be at least 2 and gradients.nfe={nfe} at least {T} (schedule.T), one whole chain."
+            f"task.pairs={pairs} must be at least 2 and task.nfe={nfe} at least {T} (schedule.T), one whole chain."
         )
     rows = {}
     with Stop() as stop:

@@ -45,8 +45,8 @@ def test_the_table_the_file_and_the_answer_agree(
 
 @pytest.mark.parametrize("gap", [0.0, -1.0])
 def test_a_gap_that_is_none_is_refused(gap: float, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"advise\.gap={gap}"):
-        advise.run(config_of(["task=advise", f"advise.gap={gap}"]), tmp_path)
+    with pytest.raises(ConfigError, match=rf"task\.gap={gap}"):
+        advise.run(config_of(["task=advise", f"task.gap={gap}"]), tmp_path)
 
 
 def test_a_training_run_is_told_what_its_chain_costs() -> None:

@@ -71,7 +71,7 @@ def test_the_table_is_printed_and_kept_and_nothing_of_the_run_changes(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
-    result = gradients.run(config_of([*TINY, f"run={run}", "gradients.pairs=2"]), tmp_path)
+    result = gradients.run(config_of([*TINY, "task=gradients", f"run={run}", "task.pairs=2"]), tmp_path)
     printed = capsys.readouterr().out
     columns = tables.load(run / "bound" / "step_00000060-gradients.csv")
     assert list(columns["sampler"]) == [*result["gradients"]]
@@ -80,7 +80,7 @@ def test_the_table_is_printed_and_kept_and_nothing_of_the_run_changes(
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-@pytest.mark.parametrize("line", ["gradients.pairs=1", "gradients.nfe=11"])
+@pytest.mark.parametrize("line", ["task.pairs=1", "task.nfe=11"])
 def test_too_little_is_refused(run: Path, tmp_path: Path, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        gradients.run(config_of([*TINY, f"run={run}", line]), tmp_path)
+        gradients.run(config_of([*TINY, "task=gradients", f"run={run}", line]), tmp_path)

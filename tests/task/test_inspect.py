@@ -79,7 +79,7 @@ def test_a_card_is_named_after_its_data_and_takes_no_run(
     assert main(["task=inspect", "decoder=gaussian", "task.examples=20"]) == 0
     assert [path.name.split("-")[3:-1] for path in tmp_path.glob("*/*")] == [["inspect", "digits"]]
     for line, words in (
-        ("resume=auto", "leave resume out"), ("task.near=300", "task.near=300"), ("task.nears=1", "task.near"),
+        ("resume=auto", "would be ignored: task=inspect trains nothing"), ("task.near=300", "task.near=300"), ("task.nears=1", "task.near"),
         ("task.examples=abc", "task.examples=abc must be a whole number or null"),
     ):  # fmt: skip
         assert main(["task=inspect", line]) == 1
