@@ -5,7 +5,7 @@ Everything keeps channels_last: no part copies a feature map into another layout
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from einops import rearrange
@@ -28,7 +28,10 @@ class Norm(nn.GroupNorm):
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps).to(input.dtype)
 
 
-def zero(layer: nn.Conv2d) -> nn.Conv2d:
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+def zero(layer: Layer) -> Layer:
     """The layer, starting at zero output."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:

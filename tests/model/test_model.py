@@ -26,6 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
     "mlp": {"width": 16, "depth": 2, "embedding": 16},
     "unet": {"channels": 8, "channel_mult": [1, 2], "attention": [0], "groups": 4, "embedding": 16, "dropout": 0.0},
     "unet_small": {"channels": 8, "groups": 2, "embedding": 16},
+    "dit": {"width": 16, "depth": 2, "embedding": 16, "attention_heads": 2},
     "dit_small": {"width": 16, "depth": 2, "embedding": 16},
 }
 PICTURES = [name for name in NODES if name != "mlp"]
