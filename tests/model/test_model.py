@@ -28,6 +28,8 @@ TINY: dict[str, dict[str, Any]] = {
     "unet_small": {"channels": 8, "groups": 2, "embedding": 16},
     "dit": {"width": 16, "depth": 2, "embedding": 16, "attention_heads": 2},
     "dit_small": {"width": 16, "depth": 2, "embedding": 16},
+    "uvit": {"width": 16, "depth": 3, "embedding": 16},
+    "uvit_small": {"width": 16, "depth": 3, "embedding": 16},
 }
 PICTURES = [name for name in NODES if name != "mlp"]
 
@@ -184,6 +186,12 @@ def test_checkpointing_changes_no_gradient(name: str, dropout: float) -> None:
         ("dit_small", None, {"attention_heads": 3}, "model.attention_heads=3 must divide model.width=16"),
         ("dit_small", None, {"patch": 9}, "model.patch=9 must not exceed the picture's 8 x 8"),
         ("dit_small", None, {"mlp_ratio": 0.0}, "model.mlp_ratio=0.0 must be positive"),
+        ("uvit", (2,), {}, "model=uvit takes pictures [C, H, W], and this data has shape [2]; choose model=mlp"),
+        ("uvit", None, {"depth": 4}, "model.depth=4 must be odd, a middle block and pairs around it; take 5."),
+        ("uvit", None, {"depth": 0}, "model.depth=0 must be an integer of at least 1"),
+        ("uvit", None, {"attention_heads": 3}, "model.attention_heads=3 must divide model.width=16"),
+        ("uvit", None, {"patch": 9}, "model.patch=9 must not exceed the picture's 8 x 8"),
+        ("uvit", None, {"num_classes": 0}, "model.num_classes=0 must be an integer of at least 1"),
     ],
 )
 def test_refusals_name_key_value_and_remedy(
