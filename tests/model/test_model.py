@@ -164,6 +164,16 @@ def test_checkpointing_changes_no_gradient(name: str, dropout: float) -> None:
     assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("name", NODES)
+def test_a_network_is_one_graph_to_the_compiler(name: str) -> None:
+    """torch.compile traces it whole, in bfloat16 too: a break in every block would cost what fusing them gains."""
+    model = awaken(tiny(name))
+    whole: Any = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    for enabled in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            torch.testing.assert_close(whole(*batch(model)), model(*batch(model)))
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "changes", "says"),
     [
