@@ -133,6 +133,14 @@ def with_error(totals: Mapping[str, Any], unit: Unit) -> str:
     return f"{_number(totals[unit.key])} {_error(totals.get(f'{unit.key}_se'))}".rstrip()
 
 
+def gain_line(gain: Mapping[str, Any]) -> str:
+    """`information_gain` of result.json, for people."""
+    error, ceiling = _error(gain["K_se"]), gain["ceiling"]
+    most = f" (at most {ceiling:.4f}, by the entropy)" if ceiling is not None else ""
+    K, over = (" ".join(filter(None, (f"{gain[key]:.4f}", error))) for key in ("K", "K_minus_L_null"))
+    return f"at unit variance, bits/{gain['per']}: K = {K}{most}, K - L_null = {over}"
+
+
 def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:
     known = sorted((value, name) for name, value in floors.items() if value is not None and math.isfinite(value))
     if not known:

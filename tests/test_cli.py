@@ -133,6 +133,9 @@ REFUSED = [
     (["trainer.stpes=3"], "did you mean trainer.steps?"),
     (["schedule=cosin"], "did you mean schedule=cosine?"),
     (["schedule="], "schedule= is empty; choose"),
+    (["experiment=sohl_dickstein/swis_roll"], "did you mean experiment=sohl_dickstein/swiss_roll?"),
+    (["experiment/sohl_dickstein=swis_roll"], "did you mean experiment=sohl_dickstein/swiss_roll?"),
+    (["experiment=sohl_dickstein"], "choose ddpm, improved_ddpm"),
     (["schedule=null"], "choose cosine, linear"),
     (["tracker=None"], "choose none or wandb"),
     (["bound@validation=foo"], "bound@validation=foo: there is no such option"),
@@ -210,6 +213,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         ("x.yaml", b"\xff\xfe\x00", "x.yaml cannot be read"),
         ("x.yaml", b"a: [1\n", "x.yaml cannot be read"),
         ("experiment/e.yaml", b"trainer:\n  steps: 3\n", "e.yaml: a recipe sets keys of the whole configuration"),
+        ("experiment/paper/e.yaml", b"trainer:\n  steps: 3\n", "e.yaml: a recipe sets keys of the whole configuration"),
         ("experiment/e.yaml", b"# @package _global_\nresume: elsewhere\n", "resume=elsewhere stands in a file"),
         ("experiment/e.yaml", b"# @package _global_\ndefaults:\n  - /nothere: x\n", "there is no group nothere"),
     ],
@@ -224,6 +228,15 @@ def test_a_file_of_ones_own_that_cannot_be_used_is_named(
     err = capsys.readouterr().err
     assert says in err
     assert len(err.splitlines()) == 1 and not calls
+
+
+def test_a_papers_recipes_lie_in_a_folder(calls: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """However --help's line is read: experiment/FOLDER: NAME."""
+    for line in ("experiment=sohl_dickstein/swiss_roll", "experiment/sohl_dickstein=swiss_roll"):
+        assert main([line, "--cfg", "job"]) == 0
+        assert "noise: 0.002" in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert "swiss_roll" in capsys.readouterr().out.partition("experiment/sohl_dickstein: ")[2].partition("\n")[0]
 
 
 @pytest.mark.parametrize("told", [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "x"}])

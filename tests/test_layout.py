@@ -84,7 +84,10 @@ def test_debug_options_suit_every_kind_of_data(debug: str, data: str) -> None:
         check(plain(composing.compose([f"debug={debug}", f"data={data}"])), SCHEMA)
 
 
-@pytest.mark.parametrize("experiment", [p.stem for p in sorted((CONF / "experiment").glob("*.yaml"))])
+RECIPES = [p.relative_to(CONF / "experiment").with_suffix("").as_posix() for p in FILES if "experiment" in p.parts]
+
+
+@pytest.mark.parametrize("experiment", RECIPES)
 def test_experiments_compose(experiment: str) -> None:
     from difflab.config.check import check
 

@@ -99,7 +99,9 @@ def _check_files(directory: Path) -> None:
             raise ConfigError(
                 f"{file} cannot be read ({' '.join(str(error).split())}); repair it, or take it out of --config-dir."
             ) from error
-        if file.parent.name in ("experiment", "debug") and not re.search(r"^# *@package +_global_", text, re.MULTILINE):
+        if {"experiment", "debug"} & {*file.relative_to(directory).parts[:-1]} and not re.search(
+            r"^# *@package +_global_", text, re.MULTILINE
+        ):
             raise ConfigError(
                 f"{file}: a recipe sets keys of the whole configuration; its first line must be # @package _global_."
             )

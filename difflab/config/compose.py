@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
 from .check import show, unknown_key, unknown_option
-from .schema import Schema
+from .schema import Schema, conf_directory
 
 VERSION: dict[str, Any] = {"version_base": "1.3"} if tuple(map(int, hydra.__version__.split(".")[:2])) < (1, 4) else {}
 MAX_CHOICES = 64  # values of one swept key that are judged before the first job starts; each job is judged again
@@ -67,10 +67,14 @@ class Composer:
         return parsed
 
     def renamed(self, overrides: Sequence[str]) -> list[str]:
-        """`optimizer.name=adam` chooses the option of that name, as a reader expects: its other keys come along."""
+        """`optimizer.name=adam` chooses the option of that name, as a reader expects: its other keys come along; and
+        `experiment/FOLDER=NAME`, as --help lists it, the recipe experiment=FOLDER/NAME."""
         result = []
         for line in overrides:
             left, equals, value = line.partition("=")
+            if equals and left.startswith("experiment/"):
+                folder = left.removeprefix("experiment/")
+                line = f"experiment={','.join(f'{folder}/{part}' for part in value.split(','))}"
             package, _, key = left.lstrip("+").rpartition(".")
             group = self.schema.packages.get(package)
             if equals and group and key == self.schema.name_key(group):
@@ -167,8 +171,10 @@ def _sentence(error: HydraException, schema: Schema, overrides: Sequence[str]) -
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, value = error.missing_cfg_file.rpartition("/")
         lines = [line for line in overrides if line.lstrip("+").startswith(group) and line.endswith(f"={value}")]
-        key = lines[0].lstrip("+").partition("=")[0] if lines else group
-        return unknown_option(key, value, error.options or []) if group else f"{value}: there is no such configuration."
+        lines += [line for line in overrides if line.replace("=", "/", 1) == error.missing_cfg_file]  # FOLDER/NAME
+        key, _, value = lines[0].lstrip("+").partition("=") if lines else (group, "=", value)
+        options = [*(error.options or []), *nested(key)]
+        return unknown_option(key, value, options) if group else f"{value}: there is no such configuration."
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown(match[1], schema, overrides)
     if match := re.search(r"Multiple values for ([^.\s]+)\.", text):
@@ -181,6 +187,12 @@ def _sentence(error: HydraException, schema: Schema, overrides: Sequence[str]) -
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         text = f"{text.removeprefix('Error merging override ')}: {error.__cause__}".removeprefix(": ")
     return brief(text)
+
+
+def nested(group: str) -> list[str]:
+    """Options of a group that lie in a folder of their own, FOLDER/NAME, as a paper's recipes do."""
+    top = conf_directory() / group
+    return [path.relative_to(top).with_suffix("").as_posix() for path in sorted(top.glob("*/*.yaml"))]
 
 
 def brief(message: object) -> str:

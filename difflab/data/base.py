@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, overload
@@ -41,7 +41,7 @@ class Stored(Protocol):
 class Split:
     """A fixed list of examples.
 
-    x: uint8 [N, C, H, W] with values 0..levels-1 (pictures) or float32 [N, D] (vectors), not always in memory. label: int64 [N].
+    x: uint8 [N, C, H, W] with values 0..levels-1, float32 [N, C, H, W] or [N, D] if continuous, not always in memory. label: int64 [N].
     index: int64 [N], the example's number in the whole set, which keys its evaluation noise: it depends neither on the
     split's length nor on the order of evaluation.
     """
@@ -88,13 +88,45 @@ def check_limit(limit: int | None, available: int) -> None:
         )
 
 
+def draw_splits(
+    sizes: dict[str, int], draw_seed: int, draw: Callable[[int, tuple[int, int]], tuple[Tensor, Tensor]]
+) -> dict[str, Split]:
+    """{name: that many draws}, each split from a stream of its own: draw(count, seed) -> (x, label) [count, ...].
+
+    Raises ConfigError for a size or a seed out of range.
+    """
+    if not 0 <= draw_seed < 2**32:
+        raise ConfigError(f"data.draw_seed={draw_seed!r} is no seed: give an integer from 0 to {2**32 - 1}.")
+    splits = {}
+    # 2^29 apart: an example's index, and with it its noise, does not depend on how many others were drawn.
+    for number, (name, size) in enumerate(sizes.items()):
+        if not 1 <= size <= 2**29:
+            raise ConfigError(f"data.{name}_size={size!r} is out of range: give an integer from 1 to {2**29}.")
+        x, label = draw(size, (draw_seed, number))
+        index = torch.arange(size) + number * 2**29
+        splits[name] = Split(name, x.float(), label, index)
+    return splits
+
+
+def density_floors(train: Stored, test: Stored) -> dict[str, float]:
+    """Nats/dim: "standard normal", "independent Gaussian", "Gaussian"; inf for one that has too few examples to fit."""
+    return {
+        "standard normal": _floors.standard_normal(test),
+        "independent Gaussian": _floors.gaussian(train, test, diagonal=True),
+        "Gaussian": _floors.gaussian(train, test),
+    }
+
+
 class Data(ABC):
     """A data set. Splits are independent of the run's `seed`; val and test are independent of `limit` too.
 
     shape: (C, H, W) of a picture, (D,) of a vector: the data's own, never padded. levels: values are integers
     0..levels-1; None for continuous data. limit: training examples kept, None for all (debugging, overfitting).
-    Raises ConfigError if `limit` is not in 1..len(train).
+    deviation: of a continuous value, root mean square over the dimensions, of the density (not of a split); 1 unless a
+    set says otherwise. Raises ConfigError if `limit` is not in 1..len(train).
     """
+
+    deviation: float = 1.0
 
     def __init__(
         self, shape: tuple[int, ...], levels: int | None, *, train: Split, val: Split, test: Split, limit: int | None
@@ -165,16 +197,7 @@ class Vectors(Data):
 
     def __init__(self, dims: int, sizes: dict[str, int], draw_seed: int, limit: int | None) -> None:
         """sizes: {"train": N, "val": N, "test": N}. draw_seed: of the draws, nothing to do with the run's `seed`."""
-        if not 0 <= draw_seed < 2**32:
-            raise ConfigError(f"data.draw_seed={draw_seed!r} is no seed: give an integer from 0 to {2**32 - 1}.")
-        splits = {}
-        # 2^29 apart: an example's index, and with it its noise, does not depend on how many others were drawn.
-        for number, (name, size) in enumerate(sizes.items()):
-            if not 1 <= size <= 2**29:
-                raise ConfigError(f"data.{name}_size={size!r} is out of range: give an integer from 1 to {2**29}.")
-            x, label = self.draw(size, (draw_seed, number))
-            index = torch.arange(size) + number * 2**29
-            splits[name] = Split(name, x.float(), label, index)
+        splits = draw_splits(sizes, draw_seed, self.draw)
         super().__init__((dims,), None, limit=limit, **splits)
 
     @abstractmethod
@@ -208,10 +231,5 @@ class Vectors(Data):
 
         A Gaussian that `limit` leaves too few examples to fit is left out.
         """
-        floors = {
-            "standard normal": _floors.standard_normal(self.test.x),
-            "independent Gaussian": _floors.gaussian(self.train.x, self.test.x, diagonal=True),
-            "Gaussian": _floors.gaussian(self.train.x, self.test.x),
-            "entropy": self.entropy / self.dims,
-        }
+        floors = density_floors(self.train.x, self.test.x) | {"entropy": self.entropy / self.dims}
         return {name: value for name, value in floors.items() if math.isfinite(value)}

@@ -27,8 +27,8 @@ class SwissRoll(Vectors):
     def __init__(
         self, *, noise: float, train_size: int, val_size: int, test_size: int, draw_seed: int, limit: int | None
     ) -> None:
-        if not 0.005 <= noise <= 0.5:
-            raise ConfigError(f"data.noise={noise} is out of range: give 0.005 to 0.5, in units of the data.")
+        if not 0.002 <= noise <= 0.5:
+            raise ConfigError(f"data.noise={noise} is out of range: give 0.002 to 0.5, in units of the data.")
         self.noise = noise
         angle, weight = _nodes(64)
         spiral = _spiral(angle)
@@ -61,15 +61,20 @@ class SwissRoll(Vectors):
         """Trapezoid rule for -p log p on a grid of spacing noise/2: isotropic noise makes p a product of matrices."""
         centres, weight = self._mixture
         margin, spacing = 9 * self.noise, self.noise / 2
-        factors = []
-        for axis in (0, 1):
+
+        def grid(axis: int) -> Tensor:
             low, high = float(centres[:, axis].min()) - margin, float(centres[:, axis].max()) + margin
-            at = torch.arange(low, high, spacing, dtype=torch.float64)
-            unit = (at[:, None] - centres[:, axis]) / self.noise
-            factors.append(torch.exp(-unit.square() / 2) / (math.sqrt(2 * math.pi) * self.noise))
-        total = 0.0
-        for rows in factors[0].split(512):
-            density = (rows * weight) @ factors[1].T
+            return torch.arange(low, high, spacing, dtype=torch.float64)
+
+        def normal(at: Tensor, centre: Tensor) -> Tensor:
+            unit = (at[:, None] - centre) / self.noise
+            return torch.exp(-unit.square() / 2) / (math.sqrt(2 * math.pi) * self.noise)
+
+        total, columns = 0.0, grid(1)
+        for rows in grid(0).split(64):
+            # the others' share is below 1e-17: of a narrow roll, most of the work
+            near = (centres[:, 0] > rows[0] - margin) & (centres[:, 0] < rows[-1] + margin)
+            density = (normal(rows, centres[near, 0]) * weight[near]) @ normal(columns, centres[near, 1]).T
             total -= float(torch.xlogy(density, density).sum())
         return total * spacing**2, 0.0
 

@@ -15,7 +15,7 @@ from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
-from ..console import bound_table, effort_lines, variance_lines, with_error
+from ..console import bound_table, effort_lines, gain_line, variance_lines, with_error
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
@@ -83,6 +83,8 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
     unit = lab.diffusion.decoder.unit
     text = bound_table(result, result["floors"], unit)
     text += "\n" + variance_lines(result["variances"], unit)
+    if gain := result.get("information_gain"):
+        text += "\n" + gain_line(gain)
     for mode in (mode_name(True), mode_name(False)):
         if mode in result:
             other = result[mode]

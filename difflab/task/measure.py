@@ -29,6 +29,7 @@ from ..bound.bands import Bands
 from ..bound.base import Design
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
+from ..bound.information_gain import information_gain
 from ..bound.optimal import Fit
 from ..bound.rows import StoredRows
 from ..bound.shift import measure_shift
@@ -154,6 +155,10 @@ class Measurement:
         if own.target:
             result["target"] = own.target.sentence(unit.label, own.nfe)
             result["target_reached"] = own.target.reached
+        result["floors"] = self.lab.data.floors()
+        if self.lab.data.levels is None:
+            shape, deviation = self.lab.data.shape, self.lab.data.deviation
+            result["information_gain"] = information_gain(result, unit.key, shape, deviation)
         return result | {
             "nfe_pilot": pilot_nfe,
             "nfe_fit": fit_nfe,
@@ -170,7 +175,6 @@ class Measurement:
             "bound": dict(self.lab.config["bound"]),
             "precision": self.lab.precision["evaluate"],
             "T": own.T,
-            "floors": self.lab.data.floors(),
         }
 
     def _shift(self, plain: Diffusion, estimate: Estimate) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def test_about_unit_scale_and_fixed(make, name):
     data, again = make(name), make(name)
     assert data.levels is None and data.shape == (data.dims,) and data.train.x.dtype == torch.float32
     assert data.sha256 == again.sha256
-    assert float(data.train.x.var(0).mean()) == pytest.approx(1, abs=0.03)
+    assert data.deviation == 1 and float(data.train.x.var(0).mean()) == pytest.approx(1, abs=0.03)
     assert torch.equal(data.to_unit(data.train.x), data.train.x)
     assert make(name, draw_seed=1).sha256["test"] != data.sha256["test"]
 
@@ -97,23 +97,24 @@ def test_mixtures_of_any_size_are_densities(make, components, dims):
         )
 
 
-@pytest.mark.parametrize("noise", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("noise", [0.002, 0.01, 0.05, 0.5])
 def test_swiss_roll_has_the_papers_null_likelihood_and_noise(make, noise):
     data = make("swiss_roll", noise=noise)
     # Any noise: data of average variance 1 cost log2(2 pi e) = 4.094 bits a point under N(0, I) (Sohl-Dickstein 2015).
     assert 2 * data.floors()["standard normal"] / math.log(2) == pytest.approx(4.094, abs=0.03)
     # Narrow noise: bits of the arc and of one Gaussian across it.
-    if noise == 0.01:
+    if noise <= 0.01:
         a = torch.linspace(1.5 * math.pi, 4.5 * math.pi, 20001, dtype=torch.float64)
         along = float((data._scale * (1 + a**2).sqrt() * 3 * math.pi).log().mean())
         assert data.entropy == pytest.approx(along + math.log(2 * math.pi * math.e * noise**2) / 2, abs=5e-3)
 
 
-def test_swiss_roll_quadrature_has_converged(make):
-    data = make("swiss_roll", noise=0.2, train_size=10)
-    at = torch.linspace(-4, 4, 161, dtype=torch.float64)
+@pytest.mark.parametrize(("noise", "spacing"), [(0.2, 0.05), (0.04, 0.02)])
+def test_swiss_roll_quadrature_has_converged(make, noise, spacing):
+    data = make("swiss_roll", noise=noise, train_size=10)
+    at = torch.arange(-4, 4 + spacing / 2, spacing, dtype=torch.float64)
     log_p = data.log_density(torch.cartesian_prod(at, at))
-    assert data.entropy == pytest.approx(-float((log_p.exp() * log_p).sum()) * 0.05**2, abs=1e-7)
+    assert data.entropy == pytest.approx(-float((log_p.exp() * log_p).sum()) * spacing**2, abs=1e-7)
 
 
 @pytest.mark.parametrize(
