@@ -13,6 +13,7 @@ from difflab.build import parameters, variant
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 VECTORS = {"gaussian", "gaussian_mixture", "swiss_roll"}
+CONTINUOUS = VECTORS | {"dead_leaves"}
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def composed(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_data_alone_brings_its_model_and_decoder(composed, name):
-    expected = ("mlp", "gaussian") if name in VECTORS else ("unet_small", "discretized_gaussian")
-    assert composed(f"data={name}") == (*expected, name)
+    decoder = "gaussian" if name in CONTINUOUS else "discretized_gaussian"
+    assert composed(f"data={name}") == ("mlp" if name in VECTORS else "unet_small", decoder, name)
 
 
 def test_vectors_bring_larger_batches_and_clouds_of_samples():

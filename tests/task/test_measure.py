@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -206,11 +207,25 @@ def test_continuous_data_have_variances_and_chains_but_no_bands(tmp_path: Path) 
     result = train.run(config_of(overrides), tmp_path)
     best = result["variances"]["optimal"]["nats_per_dim"]
     assert best == result["nats_per_dim_optimal_variance"]
+    assert result["information_gain"]["ceiling"] == pytest.approx(-2 * result["floors"]["entropy"] / math.log(2))
     assert not (tmp_path / "bound" / "step_00000004-bands.csv").exists()
     chains = tables.load(tmp_path / "bound" / "step_00000004-chains.csv")
     claimed = np.isfinite(chains["nats_per_dim"].astype(float))
     assert claimed[(chains["variance"] != "own") & (chains["steps"] == 30)].all()
     assert not claimed[chains["variance"] == "own"].any()
+
+
+def test_continuous_pictures_have_bands_and_bits_over_a_gaussian(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["data.size=8", "data.train_size=64", "data.val_size=16", "data.test_size=16"]
+    result = train.run(config_of([*TINY, "data=dead_leaves", *sizes]), tmp_path)
+    assert (tmp_path / "bound" / "step_00000004-bands.csv").exists() and (tmp_path / "samples" / "final.png").exists()
+    gain, printed = result["information_gain"], capsys.readouterr().out
+    expected = math.log2(gain["deviation"]) - result["nats_per_dim"] / math.log(2)
+    assert gain["K"] == pytest.approx(expected) and gain["per"] == "pixel" and gain["ceiling"] is None
+    assert f"bits/pixel: K = {gain['K']:.4f} ± {gain['K_se']:.4f}, K - L_null" in printed
+    assert json.loads((tmp_path / "result.json").read_text())["information_gain"] == gain
 
 
 def test_rows_are_kept_until_the_result_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
