@@ -222,7 +222,8 @@ def test_continuous_pictures_have_bands_and_bits_over_a_gaussian(
     result = train.run(config_of([*TINY, "data=dead_leaves", *sizes]), tmp_path)
     assert (tmp_path / "bound" / "step_00000004-bands.csv").exists() and (tmp_path / "samples" / "final.png").exists()
     gain, printed = result["information_gain"], capsys.readouterr().out
-    expected = math.log2(gain["deviation"]) - result["nats_per_dim"] / math.log(2)
+    deviation = math.sqrt(1 / 3 + (2 / 255) ** 2 / 12)
+    expected = math.log2(deviation) - result["nats_per_dim"] / math.log(2)
     assert gain["K"] == pytest.approx(expected) and gain["per"] == "pixel" and gain["ceiling"] is None
     assert f"bits/pixel: K = {gain['K']:.4f} ± {gain['K_se']:.4f}, K - L_null" in printed
     assert json.loads((tmp_path / "result.json").read_text())["information_gain"] == gain
