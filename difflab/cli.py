@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debugging:
             raise
-        rank = os.environ.get("RANK", "")
-        if not (isinstance(error, ConfigError) and rank.isdecimal() and int(rank)):  # one tells
+        # of torchrun's processes one tells; a RANK without a world silences nobody
+        rank, world = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+        if not (isinstance(error, ConfigError) and rank.isdecimal() and int(rank) and world not in ("", "1")):
             print(sentence(error), file=sys.stderr)
         return 1
 

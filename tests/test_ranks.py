@@ -294,7 +294,9 @@ def test_more_processes_than_gpus_are_refused_by_all(monkeypatch: pytest.MonkeyP
 def test_what_torchrun_cannot_do_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     assert main(["-m", "seed=0,1", "debug=smoke"]) == 1
     assert "a sweep runs in one process, and torchrun has started 2" in capsys.readouterr().err
