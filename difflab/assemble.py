@@ -139,9 +139,8 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-        float(
-            torch.zeros(1, device=device, dtype=torch.float64)
-        )  # the meter and the noise are float64; meta holds none
+        # the meter and the noise are float64; a number that can be read back, which device=meta has none of
+        float(torch.zeros(1, device=device, dtype=torch.float64))
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ConfigError(f"device={name} cannot be used here; set device=cpu or device=auto.") from error
     return device

@@ -104,18 +104,17 @@ def _main(argv: list[str], debugging: bool) -> int:
 
 def _world() -> int:
     """How many processes torchrun has started. ConfigError if what it says in the environment is no such thing."""
-    told = {
-        name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    }
-    if not told["WORLD_SIZE"]:
+    world = os.environ.get("WORLD_SIZE") or "1"
+    if world == "1":
         return 1
-    for name, value in told.items():
-        if not value.isdecimal() and (name != "MASTER_ADDR" or not value) and told["WORLD_SIZE"] != "1":
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        value = os.environ.get(name, "")
+        if not (value if name == "MASTER_ADDR" else value.isdecimal()):
             raise ConfigError(
                 f"{name}={value} in the environment: torchrun sets WORLD_SIZE, RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; unset WORLD_SIZE "
                 "to run in one process."
             )
-    return int(told["WORLD_SIZE"])
+    return int(world)
 
 
 def _as_a_rank(plan: Plan, world: int, debugging: bool) -> int:

@@ -88,7 +88,7 @@ def test_the_quick_parser_tells_the_same_as_the_slow_one(monkeypatch: pytest.Mon
         encoding="utf-8",
     )
     quick, fields = schema.load_schema(), schema.read_fields(path)
-    monkeypatch.setattr(schema, "_NODES", yaml.SafeLoader)
+    monkeypatch.setattr(schema, "NODES", yaml.SafeLoader)
     assert schema.load_schema.__wrapped__() == quick
     assert schema.read_fields(path) == fields
     assert [key for key, field in fields.items() if field.null] == ["c", "e", "i"]

@@ -14,7 +14,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 
 from ..errors import ConfigError
+from ..files import UNREADABLE
 from .compose import Composer, quoted
+from .schema import NODES
 
 
 def parse(argv: list[str]) -> Namespace:
@@ -94,8 +96,8 @@ def _check_files(directory: Path) -> None:
     for file in sorted(directory.rglob("*.yaml")):
         try:
             text = file.read_bytes().decode()
-            yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            yaml.load(text, NODES)
+        except UNREADABLE as error:
             raise ConfigError(
                 f"{file} cannot be read ({' '.join(str(error).split())}); repair it, or take it out of --config-dir."
             ) from error

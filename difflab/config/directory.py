@@ -14,11 +14,8 @@ from pathlib import Path
 from ..errors import ConfigError
 
 PARTS = ("schedule", "parameterization", "variance", "model")
-NAMED_AFTER = {
-    "runs": (),
-    "data": ("data",),
-    "schedule": ("data", "schedule"),
-}  # by what a task reads: other runs, and it has no choices of its own
+# by what a task reads; PARTS where it has all the choices of a run
+NAMED_AFTER = {"runs": (), "data": ("data",), "schedule": ("data", "schedule")}
 
 
 def runs_root() -> Path:

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from ..build import NAME_KEYS
 
 KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
-_NODES = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is installed: eight times as fast
+NODES = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is installed: eight times as fast
 _KIND = "int|float|bool|str|list of int|list of float|list of str|list|dict"
 _TYPED = re.compile(rf"^((?:{_KIND})(?: or (?:{_KIND}))*):")
 
@@ -130,7 +130,7 @@ def _read(path: Path) -> tuple[dict[Any, Any], dict[str, Field]]:
     values = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(values, dict)
     text = path.read_text(encoding="utf-8")
-    root = yaml.compose(text, Loader=_NODES)  # once more, for where each value ends: its comment begins there
+    root = yaml.compose(text, Loader=NODES)  # once more, for where each value ends: its comment begins there
     return values, _fields(root, values, text.splitlines()) if isinstance(root, yaml.MappingNode) else {}
 
 

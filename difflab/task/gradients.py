@@ -46,7 +46,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         )
     rows = {}
     with Stop() as stop:
-        for name, timestep in samplers(lab, nfe):
+        for name, timestep in samplers(lab):
             with stage(name, stop, unit="nfe", transient=True) as on_batch:
                 rows[name] = noise(lab, timestep, nfe, pairs, on_batch)
     path = checkpoint.run_of(source) / "bound" / f"{stem(step)}-gradients.csv"
@@ -56,7 +56,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     return {"gradients": rows, "nfe": nfe, "step": step}
 
 
-def samplers(lab: Laboratory, nfe: int) -> Iterator[tuple[str, Timestep]]:
+def samplers(lab: Laboratory) -> Iterator[tuple[str, Timestep]]:
     """Every timestep sampler with the values of its file; a whole chain with and without a path. One that learns from losses has
     first seen all it can keep."""
     for option, file in sorted(load_schema().options["timestep"].items()):

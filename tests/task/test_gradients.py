@@ -52,7 +52,7 @@ def test_every_sampler_has_the_same_mean_gradient_at_the_same_cost(run: Path) ->
     lab, _, _, _ = gradients.opened(config_of([*TINY, f"run={run}"]))
     T = lab.diffusion.schedule.T
     found, calls = {}, []
-    for name, timestep in gradients.samplers(lab, nfe=T):
+    for name, timestep in gradients.samplers(lab):
         batch = T // sum(timestep.widths)
         calls.append(batch * sum(timestep.widths))
         found[name] = gradients.noise(lab, timestep, T, 60, lambda *_: None)
