@@ -19,7 +19,7 @@ from .build import build
 from .config.inherit import check_same
 from .config.pairs import check_pairs
 from .data.base import Data, Split
-from .diffusion import Diffusion
+from .diffusion import Diffusion, adopt
 from .errors import ConfigError, check_seed
 from .objective.base import Objective
 from .optimizer.base import Optimizer
@@ -98,8 +98,10 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         context[group] = build(group, config[group], **context)
     check_recovers(str(config["parameterization"]["name"]), context["parameterization"], context["schedule"])
     context["heads"] = context["variance"].heads
-    model = build("model", config["model"], **context).to(device)
+    model = build("model", config["model"], **context)
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
+    adopt(model, chain)
+    model = model.to(device)
     parts = {
         "objective": build("objective", config["objective"], **context),
         "timestep": build("timestep", config["timestep"], **context),

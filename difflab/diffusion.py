@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .decoder.base import Decoder
 from .gaussian import Gaussian, expand, per_example
@@ -15,7 +16,32 @@ from .process.base import Process
 from .schedule.base import Schedule, Step
 from .variance.base import Variance
 
+PART = "part_"  # what a network's submodules are called that are no part of its own computation
+
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x_t, log_snr [B], cond) -> raw [B, (1 + heads) C, ...]
+
+
+def unwrapped(model: Any) -> Any:
+    """The network itself, of whatever wraps it (an average, a precision, a compiler, DDP)."""
+    while hasattr(model, "module"):
+        model = model.module
+    return model
+
+
+def adopt(network: nn.Module, parts: Mapping[str, Any]) -> None:
+    """Make those parts of the diffusion (by the name of their field) that are modules submodules of the network: optimizer,
+    average, checkpoint and ranks then treat what they learn or remember as they do its weights. Every backward pass of
+    training must reach all of a part's parameters (DistributedDataParallel waits for them)."""
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            network.add_module(PART + name, part)
+
+
+def adopted(network: Any) -> dict[str, Any]:
+    """{field: part} of what the network, or what is wrapped, has adopted."""
+    network = unwrapped(network)
+    children = network.named_children() if isinstance(network, nn.Module) else ()
+    return {name.removeprefix(PART): child for name, child in children if name.startswith(PART)}
 
 
 @dataclass(frozen=True)
@@ -110,6 +136,10 @@ class Diffusion:
     parameterization: Parameterization
     variance: Variance
     decoder: Decoder
+
+    def on(self, model: Network) -> Diffusion:
+        """The same with a copy of the network (its average), and with that copy's own of the parts that it has adopted."""
+        return replace(self, model=model, **adopted(model))
 
     def __call__(self, x_t: Tensor, step: Step, cond: Tensor | None = None) -> Prediction:
         """One network evaluation for each example of x_t [B, ...]; `step` on the CPU, float64."""

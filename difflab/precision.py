@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,10 +52,3 @@ class BFloat16:
     def __call__(self, x_t: Tensor, log_snr: Tensor, cond: Tensor | None = None) -> Tensor:
         with torch.autocast(self.device_type, torch.bfloat16):
             return self.module(x_t, log_snr, cond)
-
-
-def unwrapped(model: Any) -> Any:
-    """The network itself, of whatever wraps it (an average, a precision, a compiler, DDP)."""
-    while hasattr(model, "module"):
-        model = model.module
-    return model

@@ -9,10 +9,10 @@ import torch
 
 from difflab.bound.terms import bound_term
 from difflab.decoder.discretized_gaussian import DiscretizedGaussian
-from difflab.diffusion import Diffusion
+from difflab.diffusion import Diffusion, unwrapped
 from difflab.errors import ConfigError
 from difflab.parameterization.v import V
-from difflab.precision import in_precision, multiplies_bf16, resolve, unwrapped
+from difflab.precision import in_precision, multiplies_bf16, resolve
 from difflab.process.gaussian import Gaussian
 from difflab.variance.learned_range import LearnedRange
 from tests.analytic import cosine

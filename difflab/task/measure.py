@@ -36,9 +36,8 @@ from ..bound.shift import measure_shift
 from ..bound.sums import Sums, add_up
 from ..console import Progress
 from ..data.base import Split
-from ..diffusion import Diffusion
+from ..diffusion import Diffusion, unwrapped
 from ..files import UNREADABLE, write_json
-from ..precision import unwrapped
 from ..train.signals import Stop
 from ..variance.base import Variance
 from ..variance.fixed_beta import FixedBeta

@@ -141,7 +141,7 @@ class Trainer:
     @property
     def averaged(self) -> Diffusion:
         """The diffusion with the EMA weights: what is evaluated and sampled from."""
-        return replace(self.diffusion, model=self.ema)
+        return self.diffusion.on(self.ema)
 
     @cached_property
     def micro(self) -> tuple[Tensor, ...]:
