@@ -20,11 +20,12 @@ from .config.inherit import check_same
 from .config.pairs import check_pairs
 from .data.base import Data, Split
 from .diffusion import Diffusion, adopt
-from .errors import ConfigError, check_seed
+from .errors import ConfigError, NotDefined, check_seed
 from .objective.base import Objective
 from .optimizer.base import Optimizer
 from .parameterization.base import check_recovers
 from .precision import in_precision, resolve
+from .process.base import Process
 from .sampler.base import Sampler
 from .timestep.base import Timestep
 from .train import checkpoint
@@ -97,8 +98,11 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     for group in ("decoder", "process", "schedule", "parameterization", "variance"):
         context[group] = build(group, config[group], **context)
     check_recovers(str(config["parameterization"]["name"]), context["parameterization"], context["schedule"])
+    process: Process = context["process"]
+    process.check(context["schedule"])
     context["heads"] = context["variance"].heads
-    model = build("model", config["model"], **context)
+    shape, levels = process.seen_as(data.shape, data.levels)
+    model = build("model", config["model"], **context | {"shape": shape, "levels": levels})
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
     adopt(model, chain)
     model = model.to(device)
@@ -114,10 +118,31 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "precision": {use: resolve(f"precision.{use}", name, device) for use, name in config["precision"].items()},
     }
     check_chains(config["chains"])
-    for sampler in (parts["sampler"], parts["preview"]):
+    check_serve(config, process.family, chain | parts)
+    for key in ("bound", "validation"):
+        if parts[key].clip_x0 and not context["decoder"].clips:
+            raise NotDefined(
+                f"{key}.clip_x0=true needs a mean within a range to clip to, and there is none; leave it out."
+            )
+    for key in ("sampler", "preview"):
+        sampler = parts[key]
+        if sampler.optimal and not process.priced:
+            raise NotDefined(
+                f"{key}.steps={config[key]['steps']}: no jump of process={config['process']['name']} has a price before it is evaluated; give a number."
+            )
         if sampler.optimal:
             check_optimal(context["schedule"].T, sampler.length(context["schedule"]))
     return Laboratory(config=config, device=device, data=data, diffusion=Diffusion(model=model, **chain), **parts)
+
+
+def check_serve(config: Mapping[str, Any], family: str, parts: Mapping[str, Any]) -> None:
+    """NotDefined for a part that is none of the process's family."""
+    for key, part in parts.items():
+        if family not in getattr(part, "serves", (family,)):
+            name, process = config[key]["name"], config["process"]["name"]
+            raise NotDefined(
+                f"{key}={name} is nothing for process={process}; leave it out, and what suits that process is taken (conf/process/{process}.yaml)."
+            )
 
 
 def check_chains(chains: Mapping[str, Any]) -> None:

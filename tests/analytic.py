@@ -17,12 +17,13 @@ from torch import Tensor
 from difflab.bound.terms import Term, bound_term
 from difflab.decoder.base import Decoder
 from difflab.decoder.gaussian import Gaussian as GaussianDensity
-from difflab.diffusion import Diffusion, Prediction
+from difflab.diffusion import Diffusion
 from difflab.parameterization.base import Parameterization
 from difflab.parameterization.eps import Eps
 from difflab.parameterization.mu import Mu
 from difflab.parameterization.v import V
 from difflab.parameterization.x0 import X0
+from difflab.prediction import Prediction
 from difflab.process.gaussian import Gaussian as GaussianProcess
 from difflab.schedule.base import Level, Schedule, Step
 from difflab.schedule.cosine import Cosine

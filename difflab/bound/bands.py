@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..diffusion import Prediction
 from ..gaussian import expand
 
 BANDS = 8
@@ -29,8 +29,8 @@ class Bands:
         shell = (BANDS * frequency).long().clamp(max=BANDS - 1).flatten()
         self._member = torch.nn.functional.one_hot(shell, BANDS).double()  # [H W, BANDS]
 
-    def split(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:
-        """The mean error of each band in nats, float64 [B, BANDS], summed over channels; 0 where t = 1."""
+    def split(self, prediction: Any, x0: Tensor, eps: Tensor) -> Tensor:
+        """The mean error of each band of a Gaussian step in nats, float64 [B, BANDS], summed over channels; 0 where t = 1."""
         difference = prediction.mean_difference(x0, eps)  # [B, C, H, W]
         log_var = expand(prediction.step.log_beta_tilde, prediction.excess) + prediction.excess
         scaled = (difference.double() * torch.exp(-0.5 * log_var.double())).to(torch.float64)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .. import ranks
 from ..data.base import Stored
-from ..diffusion import Diffusion, Prediction
+from ..diffusion import Diffusion
 from ..gaussian import per_example
+from ..prediction import Reading
 from ..variance.base import Variance
 from .bands import Bands
 from .base import Design, Plan
@@ -261,7 +262,7 @@ def _parts(rows: int, design: Design) -> Iterator[slice]:
     return (slice(a, b) for a, b in pairwise(edges))
 
 
-def measure(diffusion: Diffusion, prediction: Prediction, x0: Tensor, eps: Tensor, extras: Extras) -> list[Tensor]:
+def measure(diffusion: Diffusion, prediction: Reading, x0: Tensor, eps: Tensor, extras: Extras) -> list[Tensor]:
     """The MEASURED quantities of each row, then those of `extras`, [B] each."""
     term = bound_term(diffusion.decoder, prediction, x0, eps)
     mse_x0 = per_example(prediction.x0_error(x0, eps).square()) / x0[0].numel()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from .. import tables
-from ..diffusion import Diffusion, Prediction
+from ..diffusion import Diffusion
+from ..prediction import Reading
 from ..variance._optimal import Optimal
 from .base import Design
 from .estimator import Examples, Extras, evaluate_modes, full_float32
@@ -70,7 +71,7 @@ def first_log_var(
     diffusion: Diffusion, examples: Examples, design: Design, device: torch.device | str, modes: tuple[bool, ...]
 ) -> dict[bool, float]:
     """log v at t = 1 that minimises the mean of L_0 over the examples, for each clip mode: one evaluation an example."""
-    parts: list[tuple[Prediction, Tensor]] = []
+    parts: list[tuple[Reading, Tensor]] = []
     for rows in torch.arange(len(examples)).split(design.batch_size):
         t = torch.ones(len(rows), dtype=torch.int64)
         keys = key(design.seed, examples.index[rows], t, torch.zeros_like(t)).to(device)

@@ -1,6 +1,6 @@
 """Each term of the bound as a function that returns nats per example, [B].
 
-L_T is `Process.prior_kl` and L_0 is `Decoder.nll`; here are L_{t-1} and the term of any t.
+L_T is `Process.prior_kl`, L_0 is `Decoder.nll` and L_{t-1} is `Reading.transition_kl`; here is the term of any t.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..decoder.base import Decoder
-from ..diffusion import Prediction
-from ..gaussian import KL, expand, kl
+from ..prediction import Reading
 
 
 class Term(NamedTuple):
@@ -23,13 +22,7 @@ class Term(NamedTuple):
     variance_mismatch: Tensor
 
 
-def transition_kl(prediction: Prediction, x0: Tensor, eps: Tensor) -> KL:
-    """L_{t-1} = KL(q(x_s|x_t,x_0) || p(x_s|x_t)) for steps with s >= 1; eps is the noise that made x_t."""
-    log_var_q = expand(prediction.step.log_beta_tilde, prediction.excess)
-    return kl(prediction.mean_difference(x0, eps), log_var_q, prediction.excess)
-
-
-def bound_term(decoder: Decoder, prediction: Prediction, x0: Tensor, eps: Tensor) -> Term:
+def bound_term(decoder: Decoder, prediction: Reading, x0: Tensor, eps: Tensor) -> Term:
     """The term that belongs to each example's own t.
 
     The batch is split before anything is computed (t lives on the CPU, so this costs no device synchronisation): no
@@ -42,7 +35,7 @@ def bound_term(decoder: Decoder, prediction: Prediction, x0: Tensor, eps: Tensor
         parts.append((rows, Term(nats, torch.zeros_like(nats), torch.zeros_like(nats))))
     if len(rows := (~first).nonzero()[:, 0]):
         on_device = rows.to(x0.device)
-        step_kl = transition_kl(prediction[rows], x0[on_device], eps[on_device])
+        step_kl = prediction[rows].transition_kl(x0[on_device], eps[on_device])
         parts.append((rows, Term(step_kl.total, *step_kl)))
     if len(parts) == 1:
         return parts[0][1]

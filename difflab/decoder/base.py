@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
 
 from ..gaussian import Unit
 
-if TYPE_CHECKING:  # a decoder reads a prediction; diffusion.py, which defines it, holds a decoder
-    from ..diffusion import Prediction
-
 
 class Decoder(ABC):
-    """`discrete`: the data lies on a grid of `levels` values spanning [-1, 1] and L_0 is a probability mass.
-    `reads_variance`: L_0 depends on the variance of the step, so there is one at t = 1 to choose."""
+    """`clips`: the data spans [-1, 1], and x0_hat may be clipped to that.
+    `reads_variance`: L_0 depends on the variance of the step, so there is one at t = 1 to choose.
+    `serves`: families of processes; `prediction` is what those read (prediction.Reading)."""
 
-    discrete: bool
+    clips: bool
     reads_variance: bool
     unit: Unit
+    serves: tuple[str, ...] = ("gaussian",)
 
     @abstractmethod
-    def nll(self, x0: Tensor, prediction: Prediction) -> Tensor:
+    def nll(self, x0: Tensor, prediction: Any) -> Tensor:
         """-log p(x_0|x_1) in nats, [B], for a prediction at t = 1."""
 
     @abstractmethod
-    def mean(self, prediction: Prediction) -> Tensor:
-        """The mean of p(x_0|x_1), which samples show, [B, ...]."""
+    def shown(self, prediction: Any, z: Tensor) -> Tensor:
+        """What samples show of p(x_0|x_1) at t = 1, in the data's units [B, ...]: its mean, where its noise is below one grey
+        level, else a draw by the unit noise z."""

@@ -14,7 +14,7 @@ from ..gaussian import BITS, expand, per_example
 from .base import Decoder
 
 if TYPE_CHECKING:
-    from ..diffusion import Prediction
+    from ..prediction import Prediction
 
 CELLS = 1 << 21  # numbers that are held at once, float64
 NEGLIGIBLE = 80.0  # nats below which a level cannot be seen beside the nearest one in float64
@@ -32,7 +32,7 @@ class Categorical(Decoder):
     and L_0 is nothing.
     """
 
-    discrete = True
+    clips = True
     reads_variance = False
     unit = BITS
 
@@ -53,7 +53,7 @@ class Categorical(Decoder):
         nats = per_example(torch.cat(parts).reshape(x0.shape)).to(prediction.y)
         return nats + 0 * per_example(prediction.y)  # a batch of t = 1 alone has a gradient as well: zero
 
-    def mean(self, prediction: Prediction) -> Tensor:
+    def shown(self, prediction: Prediction, z: Tensor) -> Tensor:
         level = self._nearest(prediction)
         parts = [(torch.softmax(log_odds, 1) * m).sum(1) for m, log_odds in self._others(level, prediction)]
         return ((level + torch.cat(parts).reshape(level.shape)) * self.spacing - 1).to(prediction.x_t)

@@ -13,7 +13,7 @@ from ..gaussian import BITS, per_example
 from .base import Decoder
 
 if TYPE_CHECKING:
-    from ..diffusion import Prediction
+    from ..prediction import Prediction
 
 
 class DiscretizedGaussian(Decoder):
@@ -22,7 +22,7 @@ class DiscretizedGaussian(Decoder):
     No tanh approximation of the CDF and no floor under the probability: both distort the term or kill its gradient.
     """
 
-    discrete = True
+    clips = True
     reads_variance = True
     unit = BITS
 
@@ -37,7 +37,7 @@ class DiscretizedGaussian(Decoder):
         mean, log_var = prediction.gaussian()
         return -per_example(self.log_prob(x0, mean, log_var))
 
-    def mean(self, prediction: Prediction) -> Tensor:
+    def shown(self, prediction: Prediction, z: Tensor) -> Tensor:
         """Of the Gaussian, before it is cut into bins."""
         return prediction.mean()
 

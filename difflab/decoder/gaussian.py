@@ -12,13 +12,13 @@ from ..gaussian import NATS, per_example
 from .base import Decoder
 
 if TYPE_CHECKING:
-    from ..diffusion import Prediction
+    from ..prediction import Prediction
 
 
 class Gaussian(Decoder):
     """A density, so the bound is in nats/dim and may be negative."""
 
-    discrete = False
+    clips = False
     reads_variance = True
     unit = NATS
 
@@ -26,5 +26,5 @@ class Gaussian(Decoder):
         mean, log_var = prediction.gaussian()
         return per_example(0.5 * ((x0 - mean).square() * torch.exp(-log_var) + log_var + math.log(2 * math.pi)))
 
-    def mean(self, prediction: Prediction) -> Tensor:
+    def shown(self, prediction: Prediction, z: Tensor) -> Tensor:
         return prediction.mean()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..bound.terms import bound_term
 from ..decoder.base import Decoder
-from ..diffusion import Prediction
 from ..errors import ConfigError
 from ..gaussian import BITS, expand, per_example
+from ..prediction import Prediction
 from ..schedule.base import Schedule
 from .base import Loss, Objective
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
-
-from ..diffusion import Prediction
 
 
 class Loss(NamedTuple):
@@ -18,6 +16,10 @@ class Loss(NamedTuple):
 
 
 class Objective(ABC):
+    """serves: families of processes whose readings it can be computed of."""
+
+    serves: tuple[str, ...] = ("gaussian",)
+
     @abstractmethod
-    def __call__(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Loss:
+    def __call__(self, prediction: Any, x0: Tensor, eps: Tensor) -> Loss:
         """Per example, before the importance weight of its t."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..decoder.base import Decoder
-from ..diffusion import Prediction
 from ..errors import ConfigError
+from ..prediction import Prediction
 from ..schedule.base import Schedule
 from ._surrogate import Surrogate, simple_loss
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..decoder.base import Decoder
-from ..diffusion import Prediction
 from ..errors import ConfigError
 from ..gaussian import BITS
+from ..prediction import Prediction
 from ..schedule.base import Schedule, Step
 from ..variance.base import Variance
 from ._surrogate import Surrogate, check_vlb_weight, weighted_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..decoder.base import Decoder
-from ..diffusion import Prediction
+from ..prediction import Prediction
 from ..schedule.base import Schedule
 from ..variance.base import Variance
 from ._surrogate import Surrogate, check_learns_variance, simple_loss

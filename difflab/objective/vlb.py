@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..bound.terms import bound_term
 from ..decoder.base import Decoder
-from ..diffusion import Prediction
 from ..gaussian import BITS
+from ..prediction import Reading
 from ..schedule.base import Schedule
 from .base import Loss, Objective
 
@@ -15,9 +15,11 @@ from .base import Loss, Objective
 class Vlb(Objective):
     """Full gradient to the mean and the variance."""
 
+    serves = ("gaussian", "states")
+
     def __init__(self, decoder: Decoder, schedule: Schedule) -> None:
         self.decoder, self.schedule = decoder, schedule
 
-    def __call__(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Loss:
+    def __call__(self, prediction: Reading, x0: Tensor, eps: Tensor) -> Loss:
         nats = bound_term(self.decoder, prediction, x0, eps).nats
         return Loss(self.schedule.T * BITS.per_dim(nats, x0[0].numel()), nats.detach())

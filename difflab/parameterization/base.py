@@ -27,6 +27,10 @@ class Coefficients(NamedTuple):
 
 
 class Parameterization(ABC):
+    """serves: families of processes of which it is a target."""
+
+    serves: tuple[str, ...] = ("gaussian",)
+
     @abstractmethod
     def coefficients(self, step: Step) -> Coefficients:
         """The target's coefficients at each step, float64 [B]."""

@@ -1,4 +1,4 @@
-"""The network predicts the clean data."""
+"""The network predicts the clean data; of states, their probabilities."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from .base import Coefficients, Parameterization
 
 
 class X0(Parameterization):
+    serves = ("gaussian", "states")
+
     def coefficients(self, step: Step) -> Coefficients:
         one = torch.ones_like(step.t.alpha)
         return Coefficients(one, one - 1, step.t.sigma)

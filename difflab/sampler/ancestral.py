@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ..diffusion import Prediction
+from ..prediction import Reading
 from .base import Sampler
 
 
 class Ancestral(Sampler):
+    serves = ("gaussian", "states")
+
     def __init__(self, *, steps: int | str | None, count: int, clip_x0: bool) -> None:
         super().__init__(steps, count, clip_x0)
 
-    def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:
-        mean, log_var = prediction.gaussian()
-        return mean + torch.exp(0.5 * log_var) * z
+    def reverse(self, prediction: Reading, z: Tensor) -> Tensor:
+        return prediction.draw(z)

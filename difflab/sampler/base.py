@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..diffusion import Diffusion, Prediction
+from ..diffusion import Diffusion
 from ..errors import ConfigError
 from ..schedule.base import Schedule
 
@@ -19,7 +20,9 @@ OPTIMAL = "optimal:"
 class Sampler(ABC):
     """`steps`: K, evenly spaced over the chain with both ends kept (None, or more than T: all T), or "optimal:K", the K
     levels that cost least bits for this model (bound/chain.py); `count`: how many samples; `clip_x0`: clip each x0_hat to
-    the data range (no effect on continuous data)."""
+    the data range (no effect on continuous data). serves: families of processes whose readings it can walk along."""
+
+    serves: tuple[str, ...] = ("gaussian",)
 
     def __init__(self, steps: int | str | None, count: int, clip_x0: bool) -> None:
         text, self.optimal = str(steps), isinstance(steps, str)
@@ -38,7 +41,7 @@ class Sampler(ABC):
         self.count, self.clip_x0 = count, clip_x0
 
     @abstractmethod
-    def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:
+    def reverse(self, prediction: Any, z: Tensor) -> Tensor:
         """x_s from a prediction at t and unit noise z (same shape as x_t)."""
 
     def length(self, schedule: Schedule) -> int:
@@ -69,11 +72,10 @@ class Sampler(ABC):
         x = diffusion.process.prior_sample((self.count, *shape), generator).to(device)
         for t in range(schedule.T, 0, -1):
             prediction = diffusion(x, schedule.step(torch.full((self.count,), t)))
-            if self.clip_x0 and diffusion.decoder.discrete:
+            if self.clip_x0 and diffusion.decoder.clips:
                 prediction = prediction.clipped()
-            # the last step shows the mean of p(x_0|x_1): its noise is below one grey level
             z = torch.randn(x.shape, generator=generator).to(device)
-            x = self.reverse(prediction, z) if t > 1 else diffusion.decoder.mean(prediction)
+            x = self.reverse(prediction, z) if t > 1 else diffusion.decoder.shown(prediction, z)
             if on_step:
                 on_step(schedule.T + 1 - t, schedule.T)
         return x

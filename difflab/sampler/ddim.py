@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..diffusion import Prediction
 from ..errors import ConfigError
 from ..gaussian import expand
+from ..prediction import Prediction
 from .base import Sampler
 
 

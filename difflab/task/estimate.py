@@ -68,7 +68,8 @@ def _seconds(lab: Laboratory, trainer: Trainer, size: int) -> tuple[float, float
 
 def _forward_seconds(lab: Laboratory, network: Network, size: int, gradient: bool = False) -> float:
     """Seconds for each example of one evaluation, with its gradient if asked: the second of two tries."""
-    x = torch.zeros(size, *lab.data.shape, device=lab.device)
+    shape, _ = lab.diffusion.process.seen_as(lab.data.shape, lab.data.levels)
+    x = torch.zeros(size, *shape, device=lab.device)
     log_snr = torch.linspace(-5, 5, size, device=lab.device)
     taken = 0.0
     for _ in range(2):
@@ -95,7 +96,8 @@ def _final_nfe(lab: Laboratory) -> int:
     own = _nfe(lab.bound, len(lab.data.test), lab)
     examples = min(chains["examples"], lab.bound.examples or len(lab.data.test), len(lab.data.test))
     verified = 2 * examples * sum(affordable(chains["verify"], T, examples, own))
-    return _nfe(lab.fit, len(lab.data.train), lab) + own + verified
+    fit = _nfe(lab.fit, len(lab.data.train), lab) if lab.diffusion.priced else 0
+    return fit + own + verified
 
 
 def _sampler_nfe(lab: Laboratory, preview: bool) -> int:

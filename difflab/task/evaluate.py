@@ -82,7 +82,8 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
     """The printed table, for people."""
     unit = lab.diffusion.decoder.unit
     text = bound_table(result, result["floors"], unit)
-    text += "\n" + variance_lines(result["variances"], unit)
+    if variances := result.get("variances"):
+        text += "\n" + variance_lines(variances, unit)
     if gain := result.get("information_gain"):
         text += "\n" + gain_line(gain)
     for mode in (mode_name(True), mode_name(False)):

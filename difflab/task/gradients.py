@@ -69,7 +69,9 @@ def samplers(lab: Laboratory) -> Iterator[tuple[str, Timestep]]:
                 for word, markov in (("a path", True), ("independent", False))
             }
         for name, values in variants.items():
-            timestep: Timestep = build("timestep", values, schedule=lab.diffusion.schedule)
+            timestep: Timestep = build(
+                "timestep", values, process=lab.diffusion.process, schedule=lab.diffusion.schedule
+            )
             if isinstance(timestep, Importance):
                 learn(lab, timestep)
             yield name, timestep
@@ -80,6 +82,7 @@ def learn(lab: Laboratory, timestep: Importance) -> None:
     whole = build(
         "timestep",
         {"name": "full_chain", "chunk": min(AT_ONCE, timestep.T), "markov": False},
+        process=lab.diffusion.process,
         schedule=lab.diffusion.schedule,
     )
     trainer = trainer_of(lab, whole, batch=timestep.losses.shape[1])

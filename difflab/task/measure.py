@@ -64,14 +64,16 @@ def stage(label: str, stop: Stop, unit: str = "nfe", transient: bool = False) ->
 
 def modes(diffusion: Diffusion, design: Design) -> tuple[bool, ...]:
     """The design's own clip mode first, then, for data with a range, the other: two bounds from the same evaluations."""
-    return (design.clip_x0, not design.clip_x0) if diffusion.decoder.discrete else (False,)
+    return (design.clip_x0, not design.clip_x0) if diffusion.decoder.clips else (False,)
 
 
 def training_fit(
     lab: Laboratory, diffusion: Diffusion, step: int, directory: Path, stop: Stop
 ) -> tuple[dict[bool, Fit], int]:
     """({clip mode: what training examples say of the weights of a `step`}, network evaluations it took): kept in
-    `directory` (a run's bound/), so that it takes none the second time."""
+    `directory` (a run's bound/), so that it takes none the second time. ({}, 0) where nothing is to be fitted."""
+    if not diffusion.priced:
+        return {}, 0
     precision = lab.precision["evaluate"]
     path = directory / f"step_{step:08d}-fit{f'-{precision}' if precision != 'fp32' else ''}.csv"
     record = path.with_suffix(".json")
@@ -215,6 +217,8 @@ class Measurement:
             return evaluate_modes(self.diffusion, examples, design, lab.device, extras, on_batch, store), pilot_nfe
 
     def _extras(self, clip: bool) -> Extras:
+        if not self.diffusion.priced:
+            return Extras()
         shape = self.lab.data.shape
         bands = Bands(*shape[1:]) if len(shape) == 3 else None
         return Extras({**FIXED, "optimal": self.fits[clip].variance()}, bands)
@@ -225,21 +229,21 @@ class Measurement:
         book = ledger.build(sums)
         book.save(path.with_name(path.name + ".csv"))
         ledger.save_terms(estimate, path.with_name(path.name + ".npz"))
-        chains, verify_nfe = self._chains(estimate, sums)
         rate_se = np.append(math.nan, sums.rate.se * estimate.scale)
-        written = {
-            "variances": insight.variance_table(sums),
-            "rate_distortion": rate.rate_distortion(book, self.lab.data.levels, rate_se),
-            "chains": chains,
-        }
+        written = {"rate_distortion": rate.rate_distortion(book, self.lab.data.levels, rate_se)}
+        figures: dict[str, Any] = {**book.totals, "nfe_verify": 0}
+        if self.diffusion.priced:
+            written["variances"] = insight.variance_table(sums)
+            written["chains"], figures["nfe_verify"] = self._chains(estimate, sums)
+            figures["variances"] = variances = insight.variance_totals(sums)
+            for s in ("", "_se"):
+                key = f"{estimate.unit.key}{s}"
+                figures[f"{estimate.unit.key}_optimal_variance{s}"] = variances["optimal"][key]
         if estimate.T > 1 and any(name.startswith("band_") for name in sums.per_t):
             written["bands"] = insight.band_table(sums)
         for name, columns in written.items():
             tables.save(path.with_name(f"{path.name}-{name}.csv"), columns)
-        key = estimate.unit.key
-        variances = insight.variance_totals(sums)
-        best = {f"{key}_optimal_variance{s}": variances["optimal"][f"{key}{s}"] for s in ("", "_se")}
-        return {**book.totals, **best, "variances": variances, "nfe_verify": verify_nfe}
+        return figures
 
     def _chains(self, estimate: Estimate, sums: Sums) -> tuple[tables.Columns, int]:
         """The bound against the number of steps, claimed for all examples and, in the design's own clip mode, evaluated on

@@ -44,8 +44,12 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 def chain_of(fits: Mapping[bool, Fit], sampler: Sampler) -> Callable[[int], Tensor]:
     """The levels of the optimal K-step chain, as a function of K: the cheapest for the best isotropic variance, priced
     with the error of x0_hat in the sampler's own clip mode where that was measured."""
-    fit = fits.get(sampler.clip_x0) or next(iter(fits.values()))
-    return lambda steps: torch.from_numpy(optimal_times(fit.log_snr, fit.mse_x0, steps))
+
+    def times(steps: int) -> Tensor:
+        fit = fits.get(sampler.clip_x0) or next(iter(fits.values()))
+        return torch.from_numpy(optimal_times(fit.log_snr, fit.mse_x0, steps))
+
+    return times
 
 
 def draw(

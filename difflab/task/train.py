@@ -158,7 +158,9 @@ class Session:
         """The bound on the validation split with the EMA weights: val/* and bound/bucket_*."""
         trainer, key = self.trainer, self.unit.key
         self.ledger = ledger.build(sums)
-        values = self.ledger.totals | {f"{key}_optimal_variance": optimal_variance_bound(sums)[0]}
+        values = self.ledger.totals
+        if self.lab.diffusion.priced:
+            values = values | {f"{key}_optimal_variance": optimal_variance_bound(sums)[0]}
         self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
         self._save_training_terms()
         self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key].tolist())})
@@ -167,7 +169,7 @@ class Session:
             self._save(self.run_dir / "checkpoints" / "best")
         wanted = ("prior_kl", "transition_kl", "decoder_nll", "mean_error", "variance_mismatch")
         names = (key, f"{key}_se", *wanted, *(f"{name}_se" for name in wanted), f"{key}_optimal_variance")
-        return {f"val/{name}": values[name] for name in names} | buckets(self.ledger)
+        return {f"val/{name}": values[name] for name in names if name in values} | buckets(self.ledger)
 
     def _save_training_terms(self) -> None:
         """What the training steps since the last validation say of each t: unweighted mean, standard error, count."""

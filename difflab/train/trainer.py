@@ -139,6 +139,11 @@ class Trainer:
         self._unread: deque[_Losses] = deque()
 
     @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Of what the network sees of one example."""
+        return self.diffusion.process.seen_as(self.shape, None)[0]
+
+    @property
     def averaged(self) -> Diffusion:
         """The diffusion with the EMA weights: what is evaluated and sampled from."""
         return self.diffusion.on(self.ema)
@@ -157,7 +162,7 @@ class Trainer:
         if self.compute.compile != NEVER:
             sizes = {len(rows) * width for rows in self.micro for width in self.timestep.widths}
             inputs = [
-                (torch.zeros(size, *self.shape, device=self.device), torch.zeros(size, device=self.device))
+                (torch.zeros(size, *self.seen_shape, device=self.device), torch.zeros(size, device=self.device))
                 for size in sorted(sizes)
             ]
             bf16 = self.compute.precision == "bf16"

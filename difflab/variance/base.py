@@ -13,9 +13,11 @@ from ..schedule.base import Step
 
 
 class Variance(ABC):
-    """`heads`: network outputs per data dimension, beside the prediction itself, that this variance reads."""
+    """`heads`: network outputs per data dimension, beside the prediction itself, that this variance reads; `serves`: families
+    of processes whose steps have one."""
 
     heads: int
+    serves: tuple[str, ...] = ("gaussian",)
 
     @abstractmethod
     def excess(self, output: Tensor | None, step: Step) -> Tensor:

@@ -57,7 +57,7 @@ def test_a_claim_from_an_exhaustive_ledger_is_the_evaluated_chain(name, clip):
     diffusion = make()
     examples = data(50)
     fitted = fit(diffusion, data(80, 1000), EVERYTHING, "cpu", (clip,))[0][clip]
-    extras = Extras({**FIXED, "optimal": fitted.variance()}, Bands(4, 4) if diffusion.decoder.discrete else None)
+    extras = Extras({**FIXED, "optimal": fitted.variance()}, Bands(4, 4) if diffusion.decoder.clips else None)
     estimate = evaluate_modes(diffusion, examples, EVERYTHING, "cpu", {clip: extras})[0]
     claims = Claims(add_up(estimate), fitted)
     steps = (2, 5, 20, T)

@@ -17,10 +17,10 @@ from difflab.bound.optimal import fit
 from difflab.bound.sums import add_up
 from difflab.decoder import categorical
 from difflab.decoder.categorical import Categorical
-from difflab.diffusion import Prediction
 from difflab.errors import ConfigError
 from difflab.gaussian import BITS
 from difflab.objective.vlb import Vlb
+from difflab.prediction import Prediction
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.ddim import Ddim
 from difflab.schedule.base import Schedule
@@ -77,14 +77,14 @@ def test_it_is_the_softmax_over_levels_and_sums_to_one(levels, log_snr):
 def test_its_mean_is_that_of_the_softmax(levels, log_snr):
     x1 = scattered(levels, log_snr)
     expected = (brute_force(levels, log_snr, x1).exp() * grid(levels)).sum(1, keepdim=True)
-    torch.testing.assert_close(Categorical(levels).mean(at(log_snr, x1)), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(Categorical(levels).shown(at(log_snr, x1), x1), expected, rtol=0, atol=1e-12)
 
 
 def test_of_pure_noise_the_mean_is_the_middle_of_the_grid():
     x1 = torch.tensor([[0.0], [3.0], [-50.0]], dtype=torch.float64)
     prediction = at(0.0, x1)
     step = replace(prediction.step, t=type(prediction.step.t)(torch.full((3,), -math.inf).double()))
-    mean = Categorical(17).mean(replace(prediction, step=step))
+    mean = Categorical(17).shown(replace(prediction, step=step), prediction.x_t)
     torch.testing.assert_close(mean, torch.zeros(3, 1).double(), rtol=0, atol=1e-12)
 
 
@@ -126,12 +126,12 @@ def test_examples_of_several_noise_levels_share_a_batch():
 def test_memory_does_not_grow_with_levels_times_the_batch(monkeypatch):
     x1 = random_pair((3, 2, 5, 5))[0]
     x0 = (x1 * 127.5).round() / 127.5
-    whole = Categorical(256).nll(x0, at(1.0, x1)), Categorical(256).mean(at(1.0, x1))
+    whole = Categorical(256).nll(x0, at(1.0, x1)), Categorical(256).shown(at(1.0, x1), x1)
     monkeypatch.setattr(categorical, "CELLS", 1000)
     decoder, prediction = Categorical(256), at(1.0, x1)
     sizes = [m.shape for m, _ in decoder._others(decoder._nearest(prediction), prediction)]
     assert max(rows * columns for rows, columns in sizes) <= 1000 and sum(rows for rows, _ in sizes) == 150
-    parts = decoder.nll(x0, prediction), decoder.mean(prediction)
+    parts = decoder.nll(x0, prediction), decoder.shown(prediction, x1)
     for a, b in zip(parts, whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
     sharp = at(13.3, x1)  # VDM's first level: six standard deviations between neighbours
@@ -145,7 +145,7 @@ def test_a_float32_x1_is_decoded_in_float64():
     results = [Categorical(256).nll(x0.to(p.x_t), p) for p in (single, double)]
     assert results[0].dtype == torch.float32
     torch.testing.assert_close(results[0].double(), results[1], rtol=1e-6, atol=1e-6)
-    assert Categorical(256).mean(single).dtype == torch.float32
+    assert Categorical(256).shown(single, single.x_t).dtype == torch.float32
 
 
 def test_no_network_enters_and_a_batch_of_first_steps_still_has_a_gradient():
@@ -154,7 +154,7 @@ def test_no_network_enters_and_a_batch_of_first_steps_still_has_a_gradient():
     x0 = grid(17)[torch.arange(40) % 17][:, None]
     other = replace(prediction, y=prediction.y + 7, excess=prediction.excess + 3).clipped()
     assert torch.equal(Categorical(17).nll(x0, prediction), Categorical(17).nll(x0, other))
-    assert torch.equal(Categorical(17).mean(prediction), Categorical(17).mean(other))
+    assert torch.equal(Categorical(17).shown(prediction, prediction.x_t), Categorical(17).shown(other, other.x_t))
     y = prediction.y.clone().requires_grad_()
     loss = Vlb(Categorical(17), cosine(1))(replace(prediction, y=y), x0, torch.zeros_like(x0)).loss
     loss.sum().backward()
@@ -238,4 +238,4 @@ def test_samples_end_in_the_mean_over_levels_whatever_the_network_says_last(make
 def test_continuous_data_has_no_levels(levels):
     with pytest.raises(ConfigError, match="decoder=gaussian"):
         Categorical(levels)
-    assert Categorical(17).unit == BITS and Categorical(17).discrete
+    assert Categorical(17).unit == BITS and Categorical(17).clips

@@ -133,8 +133,8 @@ def test_the_density_is_torchs_normal():
 
 
 def test_units_follow_the_kind_of_data():
-    assert DiscretizedGaussian(17).unit == BITS and DiscretizedGaussian(17).discrete
-    assert Gaussian().unit == NATS and not Gaussian().discrete
+    assert DiscretizedGaussian(17).unit == BITS and DiscretizedGaussian(17).clips
+    assert Gaussian().unit == NATS and not Gaussian().clips
 
 
 @pytest.mark.parametrize("levels", [None, 1])

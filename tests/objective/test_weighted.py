@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from difflab.diffusion import Prediction
 from difflab.errors import ConfigError
 from difflab.gaussian import BITS
 from difflab.objective._surrogate import Surrogate, simple_loss
@@ -17,6 +16,7 @@ from difflab.objective.min_snr import MinSnr
 from difflab.objective.p2 import P2
 from difflab.objective.sigmoid import Sigmoid
 from difflab.objective.vlb import Vlb
+from difflab.prediction import Prediction
 from difflab.schedule.base import Schedule
 from difflab.variance.base import Variance
 from difflab.variance.fixed_beta import FixedBeta

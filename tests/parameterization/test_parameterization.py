@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from difflab.diffusion import Prediction
+from difflab.prediction import Prediction
 from tests.analytic import (
     PARAMETERIZATIONS,
     SCHEDULES,

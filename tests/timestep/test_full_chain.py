@@ -10,6 +10,7 @@ import torch
 from difflab.errors import ConfigError
 from difflab.gaussian import BITS
 from difflab.process.gaussian import Gaussian
+from difflab.process.gaussian import Gaussian as GaussianProcess
 from difflab.timestep.full_chain import FullChain
 from tests.analytic import cosine
 from tests.train.test_trainer import trainer
@@ -20,7 +21,7 @@ T, B = 12, 40_000
 def paths(markov: bool, chunk: int = 5) -> torch.Tensor:
     """eps of B paths, [B, T + 1] (slot 0 unused)."""
     source = torch.Generator().manual_seed(3)
-    sampler = FullChain(cosine(T), chunk=chunk, markov=markov)
+    sampler = FullChain(GaussianProcess(), cosine(T), chunk=chunk, markov=markov)
     draws = list(sampler.draws(B, source, lambda: torch.randn(B, 1, generator=source)))
     assert [draw.eps.shape[1] for draw in draws] == list(sampler.widths)
     t = torch.cat([draw.times.t for draw in draws], 1)
@@ -59,7 +60,10 @@ def test_without_a_path_noise_does_not_remember():
 def step_of(chunk: int, accumulate: int = 1) -> tuple[torch.Tensor, torch.Tensor, float]:
     """(gradient of a step, its unweighted terms for each t, its bound as logged) of the trainer's own test network."""
     made = trainer(
-        dropout=0.0, accumulate=accumulate, log_every=1, timestep=partial(FullChain, chunk=chunk, markov=True)
+        dropout=0.0,
+        accumulate=accumulate,
+        log_every=1,
+        timestep=partial(FullChain, GaussianProcess(), chunk=chunk, markov=True),
     )
     kept: list[torch.Tensor] = []
     made.optimizer.register_step_pre_hook(
@@ -86,4 +90,4 @@ def test_a_step_is_the_gradient_of_the_whole_bound_however_it_is_cut():
 @pytest.mark.parametrize("chunk", [0, T + 1])
 def test_an_impossible_chunk_is_refused(chunk: int):
     with pytest.raises(ConfigError, match=rf"timestep\.chunk={chunk} must lie in 1\.\.{T}"):
-        FullChain(cosine(T), chunk=chunk, markov=True)
+        FullChain(GaussianProcess(), cosine(T), chunk=chunk, markov=True)
