@@ -56,6 +56,11 @@ TABLE = (
         "schedule.zero_terminal=true leaves no signal at t = T, and from parameterization=eps no x_0 follows there; set parameterization=v.",
     ),
     Pair(
+        ("process", "data"),
+        lambda run: run.name("decoder") == "states" and run.continuous is True,
+        "process={process} and decoder={decoder} are of states and data={data} is continuous; set process=gaussian, or data with levels.",
+    ),
+    Pair(
         ("decoder", "data"),
         lambda run: run.name("decoder") != "gaussian" and run.continuous is True,
         "decoder={decoder} is a probability of grey levels and data={data} is continuous; set decoder=gaussian.",

@@ -97,8 +97,13 @@ class States(Process):
     def read(
         self, raw: Tensor, x_t: Tensor, step: Step, parameterization: Parameterization, variance: Variance
     ) -> StatesReading:
-        log_p = torch.log_softmax(self.logits(raw).double(), -1)
+        log_p = torch.log_softmax(self.logits(raw).double() + self.evidence(x_t, step.t), -1)
         return StatesReading(self, log_p, x_t, step)
+
+    @abstractmethod
+    def evidence(self, x_t: Tensor, level: Level) -> Tensor:
+        """log q(x_t|x_0) of each x_0 up to a constant, float64 [B, ..., K]: what a dimension's own x_t says of its x_0. The
+        network's logits are what all the others say, so a network that says nothing pays log K and no more."""
 
     @abstractmethod
     def transition_kl(self, reading: StatesReading, x0: Tensor) -> Tensor:
@@ -188,6 +193,9 @@ class UniformStates(States):
 
     def noise_state(self, share: Tensor) -> Tensor:
         return (share * self.levels).long().clamp(max=self.levels - 1)
+
+    def evidence(self, x_t: Tensor, level: Level) -> Tensor:
+        return torch.log(self._mixed(self._one_hot(x_t), abar(level, x_t), noise_share(level, x_t)))
 
     def transition_kl(self, reading: StatesReading, x0: Tensor) -> Tensor:
         own = self._one_hot(states_of(x0, self.levels))

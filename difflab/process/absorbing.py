@@ -61,6 +61,11 @@ class Absorbing(States):
     def logits(self, raw: Tensor) -> Tensor:
         return raw.unflatten(1, (-1, self.levels + 1)).movedim(2, -1)[..., : self.levels]  # x_0 is no mask
 
+    def evidence(self, x_t: Tensor, level: Level) -> Tensor:
+        return torch.zeros(
+            (), dtype=torch.float64, device=x_t.device
+        )  # a mask says nothing, what is shown is not asked
+
     def transition_kl(self, reading: StatesReading, x0: Tensor) -> Tensor:
         return self._shown(reading.step, reading.x_t) * self.decoder_nll(reading, x0)
 

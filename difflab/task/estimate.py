@@ -39,7 +39,7 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     share = nfe["validation"] * forward / (nfe["training"] * backward) if steps else 0.0
     parameters = sum(p.numel() for p in lab.model.parameters())
     parts = ", ".join(f"{count:,} {name}" for name, count in nfe.items())
-    advice = chain_line(lab.data, lab.diffusion.schedule)
+    advice = chain_line(lab.data, lab.diffusion.schedule) if lab.diffusion.priced else None
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"{f'{advice}{chr(10)}' if advice else ''}"
