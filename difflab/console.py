@@ -138,7 +138,8 @@ def gain_line(gain: Mapping[str, Any]) -> str:
     error, ceiling = _error(gain["K_se"]), gain["ceiling"]
     most = f" (at most {ceiling:.4f}, by the entropy)" if ceiling is not None else ""
     K, over = (" ".join(filter(None, (f"{gain[key]:.4f}", error))) for key in ("K", "K_minus_L_null"))
-    return f"at unit variance, bits/{gain['per']}: K = {K}{most}, K - L_null = {over}"
+    scale = "" if gain["deviation"] is None else "at unit variance, "  # a probability has no scale
+    return f"{scale}bits/{gain['per']}: K = {K}{most}, K - L_null = {over}"
 
 
 def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, overload
 
 import torch
@@ -79,6 +80,26 @@ class Split:
         return Split(self.name, self.x[rows], self.label[rows], self.index[rows]).sha256
 
 
+@dataclass(frozen=True)
+class Null:
+    """The model without structure that the bound is reported over, K - L_null (Sohl-Dickstein et al. 2015, table 1).
+
+    bits: its log likelihood L_null for each `per`, which is so many `values` of the data together, of the law itself and not
+    of a split. deviation: of a density, the root mean square that its values are divided by, so that no figure depends on
+    their units; None for a probability, which has none.
+    """
+
+    bits: float
+    per: str
+    values: int
+    deviation: float | None
+
+
+def white(per: str, values: int, deviation: float) -> Null:
+    """N(0, deviation^2 I) for data of that deviation: -values log2(2 pi e) / 2 at unit variance."""
+    return Null(-values * math.log2(2 * math.pi * math.e) / 2, per, values, deviation)
+
+
 def check_limit(limit: int | None, available: int) -> None:
     """Raises ConfigError unless `limit` is None or in 1..available."""
     # The YAML's null shows no type that a typed value could be judged against, so it is judged here.
@@ -104,7 +125,7 @@ def draw_splits(
             raise ConfigError(f"data.{name}_size={size!r} is out of range: give an integer from 1 to {2**29}.")
         x, label = draw(size, (draw_seed, number))
         index = torch.arange(size) + number * 2**29
-        splits[name] = Split(name, x.float(), label, index)
+        splits[name] = Split(name, x.float() if x.is_floating_point() else x, label, index)
     return splits
 
 
@@ -121,12 +142,11 @@ class Data(ABC):
     """A data set. Splits are independent of the run's `seed`; val and test are independent of `limit` too.
 
     shape: (C, H, W) of a picture, (D,) of a vector: the data's own, never padded. levels: values are integers
-    0..levels-1; None for continuous data. limit: training examples kept, None for all (debugging, overfitting).
-    deviation: of a continuous value, root mean square over the dimensions, of the density (not of a split); 1 unless a
-    set says otherwise. Raises ConfigError if `limit` is not in 1..len(train).
+    0..levels-1; None for continuous data. limit: training examples kept, None for all (debugging, overfitting). null: what
+    the bound is also reported over, in bits; None where nobody does. Raises ConfigError if `limit` is not in 1..len(train).
     """
 
-    deviation: float = 1.0
+    null: Null | None = None
 
     def __init__(
         self, shape: tuple[int, ...], levels: int | None, *, train: Split, val: Split, test: Split, limit: int | None
@@ -146,6 +166,11 @@ class Data(ABC):
     @abstractmethod
     def floors(self) -> dict[str, float]:
         """What models without a network, fitted on `train`, reach on `test`: bits/dim (levels) or nats/dim."""
+
+    @abstractmethod
+    def show(self, x0: Tensor, path: Path) -> Path:
+        """Write samples x0 [N, ...], on the scale of `to_unit`, for a person to look at: `path` with the suffix of the set's
+        own choice. Returns the file."""
 
     @property
     def dims(self) -> int:
@@ -169,11 +194,29 @@ class Data(ABC):
             return x.float()
         return x.float().mul(2).div(self.levels - 1).sub(1)
 
+    def from_unit(self, x0: Tensor) -> Tensor:
+        """uint8 0..levels-1: the level nearest to each value of x0, the inverse of `to_unit` on the grid."""
+        if self.levels is None:
+            raise ValueError("continuous data have no levels")
+        return x0.float().add(1).mul((self.levels - 1) / 2).round().clamp(0, self.levels - 1).to(torch.uint8)
+
     def to_pixels(self, x0: Tensor) -> Tensor:
         """uint8 0..255 of x0 [..., C, H, W] on the scale of `to_unit`, clamped: to look at, not to count bits."""
         if len(self.shape) != 3:
             raise ValueError(f"data of shape {self.shape} have no pixels")
-        return x0.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+        return grey(x0)
+
+
+def grey(x0: Tensor) -> Tensor:
+    """uint8 0..255 of values on [-1, 1], clamped."""
+    return x0.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+
+def save_grid(data: Data, x0: Tensor, path: Path) -> Path:
+    """Pictures in a grid, as a PNG: what Data.show is for pictures of any kind."""
+    from ..figure.sample import sample_grid  # here, because figures read data
+
+    return sample_grid(data.to_pixels(x0), path.with_name(f"{path.name}.png"))
 
 
 class Pictures(Data):
@@ -191,6 +234,10 @@ class Pictures(Data):
             floors["Gaussian"] = _floors.gaussian(self.train.x, self.test.x, bin_width=1.0) / math.log(2)
         return floors
 
+    def show(self, x0: Tensor, path: Path) -> Path:
+        """A grid, as a PNG."""
+        return save_grid(self, x0, path)
+
 
 class Vectors(Data):
     """Draws from a density that is known, so that the smallest possible bound, the entropy, is known too."""
@@ -198,6 +245,7 @@ class Vectors(Data):
     def __init__(self, dims: int, sizes: dict[str, int], draw_seed: int, limit: int | None) -> None:
         """sizes: {"train": N, "val": N, "test": N}. draw_seed: of the draws, nothing to do with the run's `seed`."""
         splits = draw_splits(sizes, draw_seed, self.draw)
+        self.null = white("point", dims, 1.0)  # of unit variance on average, each of them
         super().__init__((dims,), None, limit=limit, **splits)
 
     @abstractmethod
@@ -221,6 +269,14 @@ class Vectors(Data):
     def entropy_se(self) -> float:
         """Standard error of `entropy`, nats."""
         return self._entropy[1]
+
+    def show(self, x0: Tensor, path: Path) -> Path:
+        """The first two coordinates beside the test split's, as a PNG."""
+        from ..figure.sample import scatter
+
+        return scatter(
+            x0.numpy(), self.test.x[torch.arange(len(self.test))].numpy(), path.with_name(f"{path.name}.png")
+        )
 
     @cached_property
     def _entropy(self) -> tuple[float, float]:

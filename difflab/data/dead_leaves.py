@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from .base import Data, density_floors, draw_splits
+from .base import Data, density_floors, draw_splits, save_grid, white
 
 CHUNK = 256  # pictures drawn together; a part of the definition: another number gives other pictures
 ROUND = 32  # disks between two looks at which pictures are covered; likewise
@@ -53,6 +54,7 @@ class DeadLeaves(Data):
             raise ConfigError(f"data.noise={noise} is out of range: give a width from 0.0001 to 2; grey values span 2.")
         self.size, self.r_min, self.r_max, self.noise = size, r_min, r_max, noise
         self.deviation = math.sqrt(1 / 3 + noise**2 / 12)
+        self.null = white("pixel", 1, self.deviation)
         sizes = {"train": train_size, "val": val_size, "test": test_size}
         super().__init__((1, size, size), None, limit=limit, **draw_splits(sizes, draw_seed, self.draw))
 
@@ -64,6 +66,10 @@ class DeadLeaves(Data):
         """Nats/dim of Gaussians that can be fitted."""
         floors = density_floors(self.train.x, self.test.x)
         return {name: value for name, value in floors.items() if math.isfinite(value)}
+
+    def show(self, x0: Tensor, path: Path) -> Path:
+        """A grid, as a PNG."""
+        return save_grid(self, x0, path)
 
     def draw(self, count: int, seed: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(x float32 [count, 1, size, size], label 0): whole chunks, so that a longer set continues a shorter one."""

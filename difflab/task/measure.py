@@ -157,9 +157,8 @@ class Measurement:
             result["target"] = own.target.sentence(unit.label, own.nfe)
             result["target_reached"] = own.target.reached
         result["floors"] = self.lab.data.floors()
-        if self.lab.data.levels is None:
-            shape, deviation = self.lab.data.shape, self.lab.data.deviation
-            result["information_gain"] = information_gain(result, unit.key, shape, deviation)
+        if null := self.lab.data.null:
+            result["information_gain"] = information_gain(result, unit, null)
         return result | {
             "nfe_pilot": pilot_nfe,
             "nfe_fit": fit_nfe,

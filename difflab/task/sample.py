@@ -13,7 +13,6 @@ from ..assemble import Laboratory
 from ..bound.chain import optimal_times
 from ..bound.optimal import Fit
 from ..diffusion import Diffusion
-from ..figure import sample_grid, scatter
 from ..sampler.base import Sampler
 from ..train import checkpoint
 from ..train.signals import Stop
@@ -36,7 +35,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
             name += "-optimal"
         with stage("sampling", stop, unit="step") as on_step:
             x = draw(lab, diffusion, lab.sampler, chain, on_step)
-    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}.png")
+    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}")
     print(path, flush=True)
     return {"samples": str(path), "step": step}
 
@@ -66,10 +65,5 @@ def draw(
 
 
 def picture(lab: Laboratory, x: Tensor, path: Path) -> Path:
-    """A grid of images, or the first two coordinates of vectors over the data's own."""
-    if len(lab.data.shape) == 3:
-        return sample_grid(lab.data.to_pixels(x), path)
-    reference = lab.examples(lab.data.test).x0(slice(None))
-    flat = (x, reference) if x.shape[1] > 1 else (torch.cat([y, torch.zeros_like(y)], 1) for y in (x, reference))
-    points, reference = (y[:, :2].numpy() for y in flat)
-    return scatter(points, reference, path)
+    """What the data set makes of samples, `path` with the suffix that it chooses: a grid of pictures, a cloud, lines of text."""
+    return lab.data.show(x, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ class Planted(Data):
 
     def floors(self) -> dict[str, float]:
         return {"uniform": 8.0}
+
+    def show(self, x0: Tensor, path: Path) -> Path:
+        return path
 
 
 def planted(

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from difflab.data.base import white
 from difflab.errors import ConfigError
 
 NAMES = ["gaussian", "gaussian_mixture", "swiss_roll"]
@@ -33,7 +34,9 @@ def test_about_unit_scale_and_fixed(make, name):
     data, again = make(name), make(name)
     assert data.levels is None and data.shape == (data.dims,) and data.train.x.dtype == torch.float32
     assert data.sha256 == again.sha256
-    assert data.deviation == 1 and float(data.train.x.var(0).mean()) == pytest.approx(1, abs=0.03)
+    assert data.null == white("point", data.dims, 1.0) and float(data.train.x.var(0).mean()) == pytest.approx(
+        1, abs=0.03
+    )
     assert torch.equal(data.to_unit(data.train.x), data.train.x)
     assert make(name, draw_seed=1).sha256["test"] != data.sha256["test"]
 
