@@ -142,6 +142,13 @@ def gain_line(gain: Mapping[str, Any]) -> str:
     return f"{scale}bits/{gain['per']}: K = {K}{most}, K - L_null = {over}"
 
 
+def nats_line(totals: Mapping[str, Any], unit: Unit, dims: int, example: str) -> str:
+    """The bound of a whole example in nats, as the literature of binary pictures quotes it."""
+    scale, se = dims * unit.nats, totals.get(f"{unit.key}_se")
+    error = _error(None if se is None else scale * se)
+    return " ".join(filter(None, (f"nats/{example}: {scale * totals[unit.key]:.4f}", error)))
+
+
 def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Unit) -> list[str]:
     known = sorted((value, name) for name, value in floors.items() if value is not None and math.isfinite(value))
     if not known:

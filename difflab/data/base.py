@@ -109,6 +109,12 @@ def check_limit(limit: int | None, available: int) -> None:
         )
 
 
+def check_draw_seed(draw_seed: int) -> None:
+    """Raises ConfigError unless numpy's RandomState takes it."""
+    if not 0 <= draw_seed < 2**32:
+        raise ConfigError(f"data.draw_seed={draw_seed!r} is no seed: give an integer from 0 to {2**32 - 1}.")
+
+
 def draw_splits(
     sizes: dict[str, int], draw_seed: int, draw: Callable[[int, tuple[int, int]], tuple[Tensor, Tensor]]
 ) -> dict[str, Split]:
@@ -116,8 +122,7 @@ def draw_splits(
 
     Raises ConfigError for a size or a seed out of range.
     """
-    if not 0 <= draw_seed < 2**32:
-        raise ConfigError(f"data.draw_seed={draw_seed!r} is no seed: give an integer from 0 to {2**32 - 1}.")
+    check_draw_seed(draw_seed)
     splits = {}
     # 2^29 apart: an example's index, and with it its noise, does not depend on how many others were drawn.
     for number, (name, size) in enumerate(sizes.items()):
@@ -143,10 +148,12 @@ class Data(ABC):
 
     shape: (C, H, W) of a picture, (D,) of a vector: the data's own, never padded. levels: values are integers
     0..levels-1; None for continuous data. limit: training examples kept, None for all (debugging, overfitting). null: what
-    the bound is also reported over, in bits; None where nobody does. Raises ConfigError if `limit` is not in 1..len(train).
+    the bound is also reported over, in bits; None where nobody does. example: what one is called where the literature quotes
+    nats for each; None where it does not. Raises ConfigError if `limit` is not in 1..len(train).
     """
 
     null: Null | None = None
+    example: str | None = None
 
     def __init__(
         self, shape: tuple[int, ...], levels: int | None, *, train: Split, val: Split, test: Split, limit: int | None

@@ -15,7 +15,7 @@ from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
-from ..console import bound_table, effort_lines, gain_line, variance_lines, with_error
+from ..console import bound_table, effort_lines, gain_line, nats_line, variance_lines, with_error
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..files import write_json
@@ -86,6 +86,8 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
         text += "\n" + variance_lines(variances, unit)
     if gain := result.get("information_gain"):
         text += "\n" + gain_line(gain)
+    if lab.data.example:
+        text += "\n" + nats_line(result, unit, lab.data.dims, lab.data.example)
     for mode in (mode_name(True), mode_name(False)):
         if mode in result:
             other = result[mode]
