@@ -15,9 +15,11 @@ from ..allocator import keep_large_blocks
 from ..assemble import Laboratory, assemble
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
+from ..config.inherit import load_run
 from ..console import bound_table, effort_lines, gain_line, nats_line, variance_lines, with_error
 from ..data.base import Split
 from ..diffusion import Diffusion
+from ..errors import ConfigError
 from ..files import write_json
 from ..train import checkpoint
 from ..train.signals import Stop
@@ -31,7 +33,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     lab, diffusion, step, source = opened(config)
     home = checkpoint.run_of(source) if ranks.current().first else run_dir
     # beside the run's own measurement, which result.json and comparisons rest on, not over it
-    path = home / "bound" / f"{stem(step)}-{design_name(config, lab.precision['evaluate'])}"
+    path = home / "bound" / f"{stem(step)}-{design_name(config, lab.precision['evaluate'], _decoder_of(source))}"
     say(forecast_evaluation(lab))
     with Stop() as stop:
         measurement = Measurement(lab, diffusion, lab.data.test, lab.bound, path, step, stop)
@@ -57,13 +59,24 @@ def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
     return lab, *lab.at(source), source
 
 
-def design_name(config: Mapping[str, Any], precision: str) -> str:
-    """The chosen design and four digits of all its values: measurements by other designs lie beside each other."""
+def design_name(config: Mapping[str, Any], precision: str, own_decoder: Mapping[str, Any] | None = None) -> str:
+    """The chosen design and four digits of all its values: measurements by other designs, in another precision or with
+    another decoder than the run's own lie beside each other."""
     bound = {key: value for key, value in config["bound"].items() if key != "batch_size"}
     if precision != "fp32":
         bound["precision"] = precision
+    if config["decoder"] != (own_decoder or config["decoder"]):
+        bound["decoder"] = config["decoder"]
     digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
     return f"{config.get('choices', {}).get('bound') or bound['method']}-{digest[:4]}"
+
+
+def _decoder_of(source: Path) -> Mapping[str, Any] | None:
+    """The decoder that a checkpoint's run was trained with, if the run's directory still says so."""
+    try:
+        return load_run(checkpoint.run_of(source)).config["decoder"]
+    except (ConfigError, KeyError):
+        return None
 
 
 def stem(step: int) -> str:

@@ -293,9 +293,16 @@ def test_validation_by_importance_runs_its_pilot_on_other_examples(monkeypatch: 
 
 def test_measurements_by_other_designs_lie_side_by_side() -> None:
     names = {
-        evaluate.design_name(config_of(["bound=importance", *values]), precision)
-        for values in ([], ["bound.seed=1"], ["bound.draws=2"], ["bound.target_se=0.1"], ["bound.batch_size=7"])
+        evaluate.design_name(config_of(["bound=importance", *values]), precision, {"name": "discretized_gaussian"})
+        for values in (
+            [],
+            ["bound.seed=1"],
+            ["bound.draws=2"],
+            ["bound.target_se=0.1"],
+            ["bound.batch_size=7"],
+            ["decoder=categorical"],
+        )
         for precision in ("fp32", "bf16")
     }
-    assert len(names) == 8  # the batch size changes no row
+    assert len(names) == 10  # the batch size changes no row
     assert all(name.startswith("importance-") for name in names)
