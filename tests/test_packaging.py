@@ -44,6 +44,8 @@ def test_a_wheel_brings_its_configuration_and_its_digits(wheel: Path, tmp_path: 
         "difflab/py.typed",
         "difflab/data/digits.npz",
         "difflab/data/digits_LICENSE.txt",
+        "difflab/data/text.txt.gz",
+        "difflab/data/text_LICENSE.txt",
     } <= names
     result = composed(wheel, tmp_path, "--cfg", "job", "schedule=linear")
     assert result.returncode == 0, result.stderr

@@ -195,24 +195,38 @@ def _difference(
 
 
 def _samples(reader: Reader, budget: int) -> list[dict[str, Any]]:
-    """final.png, then pictures through training, as data URIs; what does not fit is named in a note."""
+    """The final samples, then those through training: pictures as data URIs, text as it is; what does not fit is named in a
+    note."""
     folder = reader.directory / "samples"
-    through = [p for p in sorted(folder.glob("step_*.png")) if p.stem.rpartition("_")[2].isdigit()]
+    kinds = ("png", "txt")
+    through = [
+        p for kind in kinds for p in sorted(folder.glob(f"step_*.{kind}")) if p.stem.rpartition("_")[2].isdigit()
+    ]
     shown, left = [], 0
-    for path in [*folder.glob("final.png"), *spread(through, PICTURES)]:
+    for path in [*(p for kind in kinds for p in folder.glob(f"final.{kind}")), *spread(through, PICTURES)]:
         data = reader.read(f"samples/{path.name}", Path.read_bytes)
-        if data is None or not data.startswith(b"\x89PNG"):
+        content = None if data is None else _shown(path, data)
+        if data is None or content is None:
             continue
         if len(data) > budget:
             left += 1
             continue
         budget -= len(data)
         step = None if path.stem == "final" else int(path.stem.rpartition("_")[2])
-        shown.append({"step": step, "src": "data:image/png;base64," + base64.b64encode(data).decode()})
+        shown.append({"step": step, **content})
     if left:
         what = "1 picture is" if left == 1 else f"{left} pictures are"
         reader.notes.append(f"{what} left out to keep this page small; see {folder}.")
     return shown
+
+
+def _shown(path: Path, data: bytes) -> dict[str, str] | None:
+    """What the page shows of a file of samples; None for what it cannot."""
+    if path.suffix == ".txt":
+        return {"text": data.decode("utf-8", "replace")}
+    if data.startswith(b"\x89PNG"):
+        return {"src": "data:image/png;base64," + base64.b64encode(data).decode()}
+    return None
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, str]:

@@ -5,7 +5,7 @@ const code = (text) => el("code", {}, text ?? "–");
 function samples(body) {
   const place = body.appendChild(el("div"));
   const picture = (run, one) => el("figure", { class: one.step === null ? "final" : null },
-    el("img", { src: one.src, onload: (event) => event.target.classList.toggle("wide",
+    "text" in one ? el("pre", {}, one.text) : el("img", { src: one.src, onload: (event) => event.target.classList.toggle("wide",
       event.target.naturalWidth > 1.4 * event.target.naturalHeight),
       alt: one.step === null ? `Final samples of ${run.name}` : `Samples of ${run.name} at step ${one.step}` }),
     el("figcaption", {}, one.step === null ? "final, the full chain" : `step ${one.step.toLocaleString("en")}`));

@@ -54,7 +54,8 @@ class Tracker(ABC):
         images: Mapping[str, Path] | None = None,
         curves: Mapping[str, Curve] | None = None,
     ) -> None:
-        """Everything known at a global step, in ONE call: scalars, pictures (files, copied at once) and curves."""
+        """Everything known at a global step, in ONE call: scalars, pictures (files, copied at once; a .txt is a list of lines,
+        such as samples of text) and curves."""
 
     @abstractmethod
     def summary(self, values: Mapping[str, float | str | None]) -> None:

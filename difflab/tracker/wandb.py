@@ -104,7 +104,7 @@ class Wandb(Tracker):
             with self._guarded(f"could not take the picture {key}"):
                 import wandb
 
-                media[key] = wandb.Image(str(path))
+                media[key] = _lines(wandb, path) if path.suffix == ".txt" else wandb.Image(str(path))
         for key, curve in (curves or {}).items():
             with self._guarded(f"could not take the curve {key}"):
                 import wandb
@@ -290,3 +290,8 @@ def _plain(value: Any) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0][:200]
+
+
+def _lines(wandb: Any, path: Path) -> Any:
+    """A table with a row for each line of a text."""
+    return wandb.Table(columns=["sample"], data=[[line] for line in path.read_text(encoding="utf-8").split("\n")[:-1]])

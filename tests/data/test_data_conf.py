@@ -14,7 +14,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 VECTORS = {"gaussian", "gaussian_mixture", "swiss_roll"}
 CONTINUOUS = VECTORS | {"dead_leaves"}
-MODELS = dict.fromkeys((*VECTORS, "heartbeat"), "mlp")  # of sets that do not bring unet_small
+MODELS = dict.fromkeys((*VECTORS, "heartbeat"), "mlp") | {"text": "dit_text"}  # of sets that do not bring unet_small
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def composed(tmp_path):
     """composed(*overrides) -> (model, decoder, data): the real data files among bare models and decoders."""
     shutil.copytree(CONF / "data", tmp_path / "data")
     for group, names in {
-        "model": ["mlp", "unet_small", "unet"],
+        "model": ["mlp", "unet_small", "unet", "dit_text"],
         "decoder": ["gaussian", "discretized_gaussian"],
         "trainer": ["default", "vectors"],
         "sampler": ["ancestral", "ancestral_cloud", "ddim", "ddim_cloud"],

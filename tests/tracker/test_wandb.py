@@ -169,6 +169,19 @@ def test_a_step_that_is_held_already_costs_one_warning(tmp_path, caplog):
     assert "already holds step 5" in warning
 
 
+def test_text_is_a_table_of_its_lines(tmp_path, caplog):
+    path = tmp_path / "final.txt"
+    path.write_text("ab⏎c\u2028d\n\nef\n", encoding="utf-8")
+    run = tracker()
+    run.start(tmp_path, {}, RunInfo("a"))
+    run.log(1, {"train/loss": 1.0}, {"sample/grid": path})
+    run.finish()
+    (row,) = history(tmp_path)
+    assert row["sample/grid._type"] == "table-file" and not warnings(caplog)
+    table = json.loads((run_file(tmp_path) / "files" / row["sample/grid.path"]).read_text(encoding="utf-8"))
+    assert table["columns"] == ["sample"] and table["data"] == [["ab⏎c\u2028d"], [""], ["ef"]]
+
+
 def test_a_missing_picture_does_not_cost_the_numbers(tmp_path, caplog):
     run = tracker()
     run.start(tmp_path, {}, RunInfo("a"))
