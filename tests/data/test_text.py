@@ -65,7 +65,7 @@ def test_unknown_characters_are_one_state_and_counted(of):
     assert data.alphabet == "ab" + UNKNOWN and data.levels == 3
     assert data.text(data.val.x) == [f"ab{UNKNOWN}{UNKNOWN}"] and data.text(data.test.x) == [f"{UNKNOWN}ab{UNKNOWN}"]
     assert data.unknown == {"train": 0, "val": 2, "test": 2} and "2 in val, 2 in test" in data.source
-    rare = of("aabbaabc" + "abca" + "aabc", min_count=2)
+    rare = of("aabbaabc" + "abca" + "aabc", min_count=3)  # as many as b has
     assert rare.alphabet == "ab" + UNKNOWN and rare.unknown == {"train": 1, "val": 1, "test": 1}
 
 
