@@ -12,6 +12,7 @@ from difflab.assemble import assemble
 from difflab.bound import ledger
 from difflab.bound.estimator import evaluate
 from difflab.config.compose import composer, plain
+from difflab.config.pairs import check_pairs
 from difflab.config.schema import conf_directory, load_schema
 from difflab.errors import NotDefined
 from difflab.train.trainer import Settings, Trainer
@@ -27,7 +28,7 @@ FACTORS = {
     "objective": ["simple", "vlb", "hybrid", "min_snr", "p2", "sigmoid"],
     "decoder": ["discretized_gaussian", "categorical", "gaussian", "states"],
     "timestep": ["uniform", "stratified", "importance", "full_chain"],
-    "sampler": ["ancestral", "ddim"],
+    "sampler": ["ancestral", "ddim", "conditioned"],
     "bound": ["exhaustive", "stratified"],
     "optimizer": ["adam", "adamw"],
 }
@@ -130,8 +131,9 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     key = table.unit.key
     assert math.isfinite(table.totals[key])
     assert table.columns[key].sum() == pytest.approx(table.totals[key], rel=1e-6)
-    x = lab.sampler.sample(trainer.averaged, lab.data.shape, 0)
-    assert x.shape == (2, *lab.data.shape) and bool(x.isfinite().all())
+    sampler = lab.sampler.given(lambda count: lab.examples(lab.data.test).first(count).x0(slice(None)), 0)
+    x = sampler.arranged(sampler.sample(trainer.averaged, lab.data.shape, 0))
+    assert len(x) >= 2 and x.shape[1:] == lab.data.shape and bool(x.isfinite().all())
 
 
 @pytest.mark.parametrize(
@@ -178,3 +180,11 @@ def test_each_refused_pair_gives_its_sentence(overrides: list[str], words: str) 
     with pytest.raises(NotDefined, match=words) as caught:
         assemble(config_of([*overrides, "tracker=none"]))
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_conditioning_is_refused_where_the_process_has_no_gaussians() -> None:
+    for group in ("sampler", "sampler@preview"):
+        config = config_of([f"{group}=conditioned", "tracker=none"])
+        check_pairs(config)
+        with pytest.raises(NotDefined, match="process=other has none"):
+            check_pairs(config | {"process": {"name": "other"}})

@@ -80,6 +80,11 @@ TABLE = (
         lambda run: run.clips("validation") and run.continuous is True,
         "validation.clip_x0=true needs data with a range to clip to and data={data} has none; set validation.clip_x0=false.",
     ),
+    Pair(
+        ("sampler", "process"),
+        lambda run: "conditioned" in (run.name("sampler"), run.name("preview")) and run.name("process") != "gaussian",
+        "sampler=conditioned multiplies Gaussians and process={process} has none; set sampler=ancestral and sampler@preview=ancestral.",
+    ),
 )
 
 

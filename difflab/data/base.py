@@ -175,9 +175,9 @@ class Data(ABC):
         """What models without a network, fitted on `train`, reach on `test`: bits/dim (levels) or nats/dim."""
 
     @abstractmethod
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         """Write samples x0 [N, ...], on the scale of `to_unit`, for a person to look at: `path` with the suffix of the set's
-        own choice. Returns the file."""
+        own choice, `columns` of them beside each other where that means something. Returns the file."""
 
     @property
     def dims(self) -> int:
@@ -219,11 +219,11 @@ def grey(x0: Tensor) -> Tensor:
     return x0.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
 
-def save_grid(data: Data, x0: Tensor, path: Path) -> Path:
+def save_grid(data: Data, x0: Tensor, path: Path, columns: int | None = None) -> Path:
     """Pictures in a grid, as a PNG: what Data.show is for pictures of any kind."""
     from ..figure.sample import sample_grid  # here, because figures read data
 
-    return sample_grid(data.to_pixels(x0), path.with_name(f"{path.name}.png"))
+    return sample_grid(data.to_pixels(x0), path.with_name(f"{path.name}.png"), columns)
 
 
 class Pictures(Data):
@@ -241,9 +241,9 @@ class Pictures(Data):
             floors["Gaussian"] = _floors.gaussian(self.train.x, self.test.x, bin_width=1.0) / math.log(2)
         return floors
 
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         """A grid, as a PNG."""
-        return save_grid(self, x0, path)
+        return save_grid(self, x0, path, columns)
 
 
 class Vectors(Data):
@@ -277,7 +277,7 @@ class Vectors(Data):
         """Standard error of `entropy`, nats."""
         return self._entropy[1]
 
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         """The first two coordinates beside the test split's, as a PNG."""
         from ..figure.sample import scatter
 

@@ -67,9 +67,9 @@ class DeadLeaves(Data):
         floors = density_floors(self.train.x, self.test.x)
         return {name: value for name, value in floors.items() if math.isfinite(value)}
 
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         """A grid, as a PNG."""
-        return save_grid(self, x0, path)
+        return save_grid(self, x0, path, columns)
 
     def draw(self, count: int, seed: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(x float32 [count, 1, size, size], label 0): whole chunks, so that a longer set continues a shorter one."""

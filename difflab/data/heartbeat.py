@@ -68,9 +68,9 @@ class Heartbeat(Data):
         }
         return {name: value / self.length for name, value in bits.items()}
 
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         """One sequence a row, ROWS below each other, as a PNG; values between the two levels are grey."""
         from ..figure.sample import sample_grid
 
         bins = grey(x0)[:, None, None].repeat_interleave(THICK, 2)
-        return sample_grid(bins, path.with_name(f"{path.name}.png"), columns=math.ceil(len(x0) / ROWS))
+        return sample_grid(bins, path.with_name(f"{path.name}.png"), columns or math.ceil(len(x0) / ROWS))

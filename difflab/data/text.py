@@ -95,7 +95,7 @@ class Text(Data):
         """The strings of states x [N, ..., length] (integers 0..levels-1)."""
         return ["".join(self.alphabet[state] for state in row) for row in x.flatten(1).tolist()]
 
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         """One sample a line, as UTF-8 text; a line's end is ⏎, other characters that do not show are ·."""
         lines = [_visible(line) for line in self.text(self.from_unit(x0))]
         return write_atomically(path.with_name(f"{path.name}.txt"), lambda file: file.write("\n".join(lines) + "\n"))

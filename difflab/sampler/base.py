@@ -40,6 +40,16 @@ class Sampler(ABC):
             raise ConfigError(f"sampler.count={count} must be at least 1.")
         self.count, self.clip_x0 = count, clip_x0
 
+    columns: int | None = None  # of the grid that its pictures are shown in (None: about as many as rows)
+
+    def given(self, x0: Callable[[int], Tensor], seed: int) -> Sampler:
+        """The sampler of one walk, which may look at held-out examples: x0(n), float32 [at most n, ...]; itself if it does not."""
+        return self
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """What of its samples [count, ...] is shown, in the order of a grid."""
+        return x
+
     @abstractmethod
     def reverse(self, prediction: Any, z: Tensor) -> Tensor:
         """x_s from a prediction at t and unit noise z (same shape as x_t)."""

@@ -35,7 +35,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
             name += "-optimal"
         with stage("sampling", stop, unit="step") as on_step:
             x = draw(lab, diffusion, lab.sampler, chain, on_step)
-    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}")
+    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}", lab.sampler.columns)
     print(path, flush=True)
     return {"samples": str(path), "step": step}
 
@@ -58,12 +58,15 @@ def draw(
     chain: Callable[[int], Tensor] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """x_0 float32 [count, ...] on the CPU. `chain`: the levels of K steps, for a sampler that wants optimal ones."""
-    return sampler.sample(
-        lab.computing(diffusion, "sample"), lab.data.shape, NOISE_SEED, lab.device, on_step, chain
-    ).cpu()
+    """x_0 float32 [count, ...] on the CPU, as the sampler shows them. `chain`: the levels of K steps, for a sampler that wants
+    optimal ones."""
+    sampler = sampler.given(lambda count: lab.examples(lab.data.test).first(count).x0(slice(None)), NOISE_SEED)
+    diffusion = lab.computing(diffusion, "sample")
+    x = sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step, chain)
+    return sampler.arranged(x).cpu()
 
 
-def picture(lab: Laboratory, x: Tensor, path: Path) -> Path:
-    """What the data set makes of samples, `path` with the suffix that it chooses: a grid of pictures, a cloud, lines of text."""
-    return lab.data.show(x, path)
+def picture(lab: Laboratory, x: Tensor, path: Path, columns: int | None = None) -> Path:
+    """What the data set makes of samples, `path` with the suffix that it chooses: a grid of pictures (of so many columns), a
+    cloud, lines of text."""
+    return lab.data.show(x, path, columns)

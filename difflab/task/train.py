@@ -183,7 +183,9 @@ class Session:
     def _pictures(self, x: Tensor) -> dict[str, Path]:
         """Samples from fixed noise and the map of L_t over t and training step."""
         return {
-            "sample/grid": picture(self.lab, x, self.run_dir / "samples" / f"{stem(self.trainer.step)}"),
+            "sample/grid": picture(
+                self.lab, x, self.run_dir / "samples" / f"{stem(self.trainer.step)}", self.lab.preview.columns
+            ),
             "bound/heatmap": heatmap(self.history, self.run_dir / "figures" / "heatmap.png", unit=self.unit.label),
         }
 
@@ -207,7 +209,7 @@ class Session:
         evaluated = time.perf_counter()
         with stage("sampling", self.stop, unit="step") as on_step:
             x = draw(lab, trainer.averaged, lab.sampler, chain_of(measurement.fits, lab.sampler), on_step)
-        samples = picture(lab, x, self.run_dir / "samples" / "final")
+        samples = picture(lab, x, self.run_dir / "samples" / "final", lab.sampler.columns)
         title = self.lab.config["tracker"].get("name") or self._info().name or ""
         drawn = figures.draw_all(base, result, self.run_dir / "figures", title)
         result |= {

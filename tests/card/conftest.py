@@ -22,7 +22,7 @@ class Planted(Data):
     def floors(self) -> dict[str, float]:
         return {"uniform": 8.0}
 
-    def show(self, x0: Tensor, path: Path) -> Path:
+    def show(self, x0: Tensor, path: Path, columns: int | None = None) -> Path:
         return path
 
 

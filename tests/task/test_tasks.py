@@ -127,6 +127,10 @@ def test_evaluate_and_sample_read_a_run(finished: tuple[Path, dict[str, Any]], t
     assert best["step"] in (3, 6)
     picture = sample.run(config_of([*TINY, f"run={directory}", "sampler=ddim", "sampler.steps=2"]), tmp_path)
     assert Path(picture["samples"]).parent == directory / "samples"
+    given = ["sampler=conditioned", "sampler.steps=2", "sampler.count=2", "sampler.examples=3", "sampler.particles=2"]
+    own = [line for line in TINY if not line.startswith("sampler.")]
+    picture = sample.run(config_of([*own, f"run={directory}", *given]), tmp_path)
+    assert Path(picture["samples"]).name == "step_00000006-conditioned-2.png"
 
 
 def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(
