@@ -103,18 +103,24 @@ def test_without_weights_the_papers_steps_are_biased_and_a_longer_chain_does_not
     assert abs(float(x[0, :, 0].mean() - mean[0])) > 0.25
 
 
-def test_one_step_moves_the_mean_as_the_paper_says_where_r_is_flat():
-    """m + v d log r_s / dx at m, its error of second order in v / u: here with noise 30."""
+@pytest.mark.parametrize("noise", [0.05, 30.0])
+def test_one_step_is_the_product_of_two_gaussians_and_the_papers_shift_where_r_is_flat(noise):
+    """Precisions add up; m + v d log r_s / dx at m is that to second order in v / u."""
     schedule = cosine(10)
-    diffusion = diffusion_of(NORMAL.predict, schedule)
-    sampler = bound(conditioned(1, "none", 30.0, TRUTH[:, :2], count=1), TRUTH[:, :2])
+    sampler = bound(conditioned(1, "none", noise, TRUTH[:, :2], count=1), TRUTH[:, :2])
     x_t = torch.tensor([[0.5, -1.0], [0.1, 0.2]], dtype=torch.float64)
-    prediction = diffusion(x_t, schedule.step(torch.tensor([5, 5])))
+    prediction = diffusion_of(NORMAL.predict, schedule)(x_t, schedule.step(torch.tensor([5, 5])))
     mean, log_var = prediction.gaussian()
-    alpha = float(schedule.level(torch.tensor([4])).alpha)
-    u = float(schedule.level(torch.tensor([4])).sigma) ** 2 + 900
-    expected = mean + log_var.exp() * alpha * (sampler.seen.double() - alpha * mean) / u
-    torch.testing.assert_close(sampler.reverse(prediction, torch.zeros_like(x_t)), expected, rtol=0, atol=1e-5)
+    s = schedule.level(torch.tensor([4]))
+    alpha, u, y = float(s.alpha), float(s.sigma) ** 2 + noise**2, sampler.seen.double()
+    var = 1 / (torch.exp(-log_var) + alpha**2 / u)
+    product = var * (mean * torch.exp(-log_var) + alpha * y / u)
+    at_mean = sampler.reverse(prediction, torch.zeros_like(x_t))
+    torch.testing.assert_close(at_mean, product, rtol=1e-9, atol=1e-9)
+    away = sampler.reverse(prediction, torch.ones_like(x_t)) - at_mean
+    torch.testing.assert_close(away.square(), var.expand_as(away), rtol=1e-9, atol=1e-9)
+    shift = log_var.exp() * alpha * (y - alpha * mean) / u
+    assert (float((mean + shift - product).abs().max()) < 1e-5) == (noise == 30.0)
 
 
 def test_resampled_particles_weigh_alike_and_survive_by_weight():
