@@ -48,6 +48,7 @@ class Laboratory:
     validation: Design
     fit: Design
     precision: Mapping[str, str]  # {evaluate, sample}: fp32 or bf16
+    classes: int = 0  # whose labels the network is told; 0: none, the bound is that of p(x)
 
     @property
     def model(self) -> Module:
@@ -56,7 +57,7 @@ class Laboratory:
 
     def examples(self, split: Split) -> Examples:
         """A split for the evaluators, which turn it into the model's units batch by batch."""
-        return Examples(split.x, split.index, self.data.to_unit)
+        return Examples(split.x, split.index, self.data.to_unit, split.label)
 
     def computing(self, diffusion: Diffusion, use: str) -> Diffusion:
         """The diffusion, its network in the precision of a `use`: evaluate or sample."""
@@ -101,8 +102,9 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     process: Process = context["process"]
     process.check(context["schedule"])
     context["heads"] = context["variance"].heads
+    node = with_classes(config["model"], data, str(config["data"]["name"]))
     shape, levels = process.seen_as(data.shape, data.levels)
-    model = build("model", config["model"], **context | {"shape": shape, "levels": levels})
+    model = build("model", node, **context | {"shape": shape, "levels": levels})
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
     adopt(model, chain)
     model = model.to(device)
@@ -115,6 +117,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "bound": build("bound", config["bound"]),
         "validation": build("bound", config["validation"], under="validation"),
         "fit": build("bound", config["fit"], under="fit"),
+        "classes": node.get("num_classes") or 0,
         "precision": {use: resolve(f"precision.{use}", name, device) for use, name in config["precision"].items()},
     }
     check_chains(config["chains"])
@@ -143,6 +146,22 @@ def check_serve(config: Mapping[str, Any], family: str, parts: Mapping[str, Any]
             raise NotDefined(
                 f"{key}={name} is nothing for process={process}; leave it out, and what suits that process is taken (conf/process/{process}.yaml)."
             )
+
+
+def with_classes(node: Mapping[str, Any], data: Data, name: str) -> Mapping[str, Any]:
+    """A model's node with the number of the data's classes in the place of num_classes=auto. NotDefined where they have no
+    labels, ConfigError for another number."""
+    if (wanted := node.get("num_classes")) is None:
+        return node
+    if data.classes < 2:
+        raise NotDefined(
+            f"model.num_classes={wanted} tells the network each example's label and data={name} has none; set model.num_classes=null."
+        )
+    if wanted not in ("auto", data.classes):
+        raise ConfigError(
+            f"model.num_classes={wanted}: data={name} has {data.classes} classes; set model.num_classes=auto, or null for none."
+        )
+    return {**node, "num_classes": data.classes}
 
 
 def check_chains(chains: Mapping[str, Any]) -> None:

@@ -72,13 +72,14 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
     totals: as in result.json (`Ledger.totals`), in `unit`; lines of absent keys are left out. The difference to the
     best floor has the bound's own standard error: the floors are taken as exact.
     """
+    given = f" of p(x|{totals['condition']})" if totals.get("condition") else ""
     lines = [
         ("L_T", "prior KL", "prior_kl"),
         ("sum L_t-1", "transition KL", "transition_kl"),
         ("", "  mean error", "mean_error"),
         ("", "  variance mismatch", "variance_mismatch"),
         ("L_0", "decoder", "decoder_nll"),
-        ("L", "bound", unit.key),
+        ("L", f"bound{given}", unit.key),
         ("", "  with the best isotropic variance", f"{unit.key}_optimal_variance"),
     ]
     facts = [
@@ -93,6 +94,10 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
         if key == unit.key:
             text.append("-" * 71)
         text.append(f"{symbol:<10}{name:<36}{_number(totals[key]):>11} {_error(totals.get(key + '_se')):>12}".rstrip())
+    if given:
+        text.append(
+            f"conditional on the {totals['condition']}, which the network is told and no bit is counted for; the floors are of p(x)"
+        )
     return "\n".join(text + _floor_lines(totals, floors, unit))
 
 

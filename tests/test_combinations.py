@@ -131,7 +131,7 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     key = table.unit.key
     assert math.isfinite(table.totals[key])
     assert table.columns[key].sum() == pytest.approx(table.totals[key], rel=1e-6)
-    sampler = lab.sampler.given(lambda count: lab.examples(lab.data.test).first(count).x0(slice(None)), 0)
+    sampler = lab.sampler.given(lab.examples(lab.data.test), 0)
     x = sampler.arranged(sampler.sample(trainer.averaged, lab.data.shape, 0))
     assert len(x) >= 2 and x.shape[1:] == lab.data.shape and bool(x.isfinite().all())
 

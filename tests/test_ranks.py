@@ -30,7 +30,7 @@ TINY = [
     "trainer.batch_size=17", "trainer.accumulate=2", "trainer.log_every=3", "trainer.val_every=6", "trainer.precision=fp32",
     "timestep.history=2", "checkpoint.every=6", "checkpoint.keep_last=9", "bound.examples=20", "bound.times=8", "bound.exact_steps=3",
     "validation.examples=6", "preview.steps=2", "preview.count=4", "sampler.steps=5", "sampler.count=4", "fit.examples=20",
-    "chains.verify=[4]", "chains.examples=10",
+    "chains.verify=[4]", "chains.examples=10", "model.num_classes=auto", "trainer.label_dropout=0.2",
 ]  # fmt: skip
 DESIGN = [
     "bound=importance",
@@ -128,7 +128,8 @@ def test_they_leave_one_run(pair: Path, alone: Path) -> None:
             if key in one:
                 assert two[key] == pytest.approx(one[key], rel=1e-4)
     assert len(list((pair / "wandb").glob("offline-run-*"))) == 1
-    assert json.loads((pair / "result.json").read_text())["compute"]["ranks"] == 2
+    result = json.loads((pair / "result.json").read_text())
+    assert result["compute"]["ranks"] == 2 and result["condition"] == "label"
     ours = {path.relative_to(pair).parts[0] for path in pair.iterdir()} - {"wandb", ".hydra", "difflab.log"}
     assert ours == {path.relative_to(alone).parts[0] for path in alone.iterdir()}
     assert [run.name for run in pair.parent.iterdir()] == ["pair"]  # no second directory beside it

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import ranks
-from ..data.base import Stored
+from ..data.base import UNKNOWN, Stored
 from ..diffusion import Diffusion
 from ..gaussian import per_example
 from ..prediction import Reading
@@ -32,17 +32,26 @@ MEASURED = ("nats", "mean_error", "variance_mismatch", "mse_x0", "out_of_range")
 
 @dataclass(frozen=True)
 class Examples:
-    """Held-out data and each example's fixed id, int64 [N]; `to_unit` turns x [n, ...] into the model's units, float32."""
+    """Held-out data and each example's fixed id, int64 [N]; `to_unit` turns x [n, ...] into the model's units, float32; `label`
+    int64 [N] (None: unknown)."""
 
     x: Stored
     index: Tensor
     to_unit: Callable[[Tensor], Tensor] = torch.Tensor.float
+    label: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def first(self, count: int | None) -> Examples:
-        return self if count is None else replace(self, x=self.x[:count], index=self.index[:count])
+        if count is None:
+            return self
+        label = None if self.label is None else self.label[:count]
+        return replace(self, x=self.x[:count], index=self.index[:count], label=label)
+
+    def cond(self, rows: Tensor | slice) -> Tensor:
+        """What the network is told of each example: its label, int64."""
+        return torch.full_like(self.index[rows], UNKNOWN) if self.label is None else self.label[rows]
 
     def x0(self, rows: Tensor | slice) -> Tensor:
         if isinstance(rows, slice):
@@ -244,7 +253,8 @@ class _Pass:
         eps = normal(keys, self.shape)
         x0 = self.examples.x0(position).to(self.device)
         step = self.diffusion.schedule.step(t)
-        prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step)
+        cond = self.examples.cond(position).to(self.device)
+        prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step, cond)
         columns: list[Tensor] = []
         for clip, extras in self.modes.items():
             columns += measure(self.diffusion, prediction.clipped() if clip else prediction, x0, eps, extras)

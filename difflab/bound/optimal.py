@@ -78,7 +78,7 @@ def first_log_var(
         x0 = examples.x0(rows).to(device)
         step = diffusion.schedule.step(t)
         x_t = diffusion.process.noised(x0, step.t, normal(keys, tuple(x0.shape[1:])))
-        parts.append((diffusion(x_t, step), x0))
+        parts.append((diffusion(x_t, step, examples.cond(rows).to(device)), x0))
 
     def mean_nll(log_var: float, clip: bool) -> float:
         total = 0.0

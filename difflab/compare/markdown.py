@@ -21,6 +21,7 @@ def page(entries: Sequence[Entry], sources: Sources, groups: Sequence[Group], no
             *ranking(entries),
             *parts(entries),
             *verdicts(entries),
+            *conditions(entries),
             *noise(entries),
             *seeds(groups, entries[0].run.unit),
         ]
@@ -120,6 +121,19 @@ def _limit(settle: Settle, pair: Paired) -> str:
     return (
         f"{text}: {math.ceil(settle.draws)} times as many draws of all of them would do, {_round(settle.draws_nfe)} nfe"
     )
+
+
+def conditions(entries: Sequence[Entry]) -> list[str]:
+    """Which bounds are of p(x|y), where others are of p(x)."""
+    given = {entry.run.name: entry.run.result.get("condition") for entry in entries}
+    told = [f"{name} (the {what})" for name, what in given.items() if what]
+    if len(set(given.values())) < 2:
+        return []
+    return [
+        "",
+        f"Not the same quantity: -log p(x|y), given y, in {', '.join(told)}; -log p(x) in the others. On average they differ by "
+        "I(x; y), at most the entropy of y, even if both models are exact.",
+    ]
 
 
 def noise(entries: Sequence[Entry]) -> list[str]:

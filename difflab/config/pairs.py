@@ -81,6 +81,13 @@ TABLE = (
         "validation.clip_x0=true needs data with a range to clip to and data={data} has none; set validation.clip_x0=false.",
     ),
     Pair(
+        ("trainer.label_dropout", "model.num_classes"),
+        lambda run: (
+            run.config["trainer"].get("label_dropout", 0) != 0 and run.config["model"].get("num_classes") is None
+        ),
+        "trainer.label_dropout hides labels that the network is not told; set trainer.label_dropout=0.0, or model.num_classes=auto.",
+    ),
+    Pair(
         ("sampler", "process"),
         lambda run: "conditioned" in (run.name("sampler"), run.name("preview")) and run.name("process") != "gaussian",
         "sampler=conditioned multiplies Gaussians and process={process} has none; set sampler=ancestral and sampler@preview=ancestral.",

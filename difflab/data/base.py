@@ -17,6 +17,8 @@ from torch import Tensor
 from ..errors import ConfigError
 from . import _floors
 
+UNKNOWN = -1  # what a network is told of an example in place of its label
+
 
 class Stored(Protocol):
     """Examples [N, ...] wherever they are: a tensor, or what reads them when they are asked for.
@@ -146,6 +148,7 @@ def density_floors(train: Stored, test: Stored) -> dict[str, float]:
 class Data(ABC):
     """A data set. Splits are independent of the run's `seed`; val and test are independent of `limit` too.
 
+    classes: labels are 0..classes-1, whatever `limit` keeps; 1: they tell nothing.
     shape: (C, H, W) of a picture, (D,) of a vector: the data's own, never padded. levels: values are integers
     0..levels-1; None for continuous data. limit: training examples kept, None for all (debugging, overfitting). null: what
     the bound is also reported over, in bits; None where nobody does. example: what one is called where the literature quotes
@@ -159,6 +162,7 @@ class Data(ABC):
         self, shape: tuple[int, ...], levels: int | None, *, train: Split, val: Split, test: Split, limit: int | None
     ) -> None:
         check_limit(limit, len(train))
+        self.classes = 1 + max(int(split.label.max()) for split in (train, val, test) if len(split))
         self.shape = shape
         self.levels = levels
         self.train = train.head(len(train) if limit is None else limit)

@@ -29,6 +29,12 @@ def working_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def rows_of(cond: Tensor | None, label: nn.Embedding, log_snr: Tensor) -> Tensor:
+    """The embedding's row of each label, int64 [B]: its last for -1 and None, "label unknown"."""
+    cond = torch.full(log_snr.shape, -1, device=log_snr.device) if cond is None else cond
+    return cond % label.num_embeddings
+
+
 class Conditioning(nn.Module):
     """log_snr (and label) -> a vector [B, width], float32: sinusoids, then two layers."""
 
@@ -56,8 +62,7 @@ class Conditioning(nn.Module):
             waves = torch.cat([angle.sin(), angle.cos()], dim=1)
             embedding = self.out(functional.silu(self.hidden(waves)))
             if self.label is not None:
-                unknown = torch.full(log_snr.shape, self.label.num_embeddings - 1, device=log_snr.device)
-                embedding = embedding + self.label(unknown if cond is None else cond)
+                embedding = embedding + self.label(rows_of(cond, self.label, log_snr))
             return functional.silu(embedding)  # every user starts with it
 
 

@@ -30,7 +30,7 @@ class Model(nn.Module, ABC):
         """x_t float32 [B, *shape], log_snr float32 [B], cond int64 [B] or None -> raw float32 [B, outputs, ...].
 
         The first C channels are y, the others the variance head. Labels are ignored by a model without classes
-        (model.num_classes=null); a model with classes reads None as "label unknown".
+        (model.num_classes=null); a model with classes reads -1 (data.base.UNKNOWN) and None as "label unknown".
         """
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ._blocks import zero
-from ._features import Conditioning, Fourier, crop, float32, pad, working_dtype
+from ._features import Conditioning, Fourier, crop, float32, pad, rows_of, working_dtype
 from ._tokens import check_transformer, embed, picture
 from .base import Model, check, check_count
 
@@ -98,8 +98,7 @@ class UViT(Model):
             padded = pad(self.fourier(x_t, log_snr), self.patch)
             tokens = [self.level(embedding)[:, None], self.stem(padded)]
             if self.label is not None:
-                unknown = torch.full(log_snr.shape, self.label.num_embeddings - 1, device=log_snr.device)
-                tokens.insert(0, self.label(unknown if cond is None else cond)[:, None])
+                tokens.insert(0, self.label(rows_of(cond, self.label, log_snr))[:, None])
             x = torch.cat(tokens, dim=1) + self.position
         x = x.to(working_dtype(x))
         kept: list[Tensor] = []

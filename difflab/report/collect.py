@@ -171,7 +171,7 @@ def _difference(
     if run is best or run["result"] is None or best["result"] is None:
         return None
     for name, why in (
-        ("split_sha256", "measured on other data"), ("clip_x0", "measured with another clip_x0"), ("bound_seed", "measured on other noise"),
+        ("split_sha256", "measured on other data"), ("condition", "one of the two is given the label: another quantity"), ("clip_x0", "measured with another clip_x0"), ("bound_seed", "measured on other noise"),
     ):  # fmt: skip
         if run["result"].get(name) != best["result"].get(name):
             return {"why": why}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from ..diffusion import Diffusion
 from ..errors import ConfigError
 from ..schedule.base import Schedule
+
+if TYPE_CHECKING:
+    from ..bound.estimator import Examples
 
 OPTIMAL = "optimal:"
 
@@ -42,9 +45,15 @@ class Sampler(ABC):
 
     columns: int | None = None  # of the grid that its pictures are shown in (None: about as many as rows)
 
-    def given(self, x0: Callable[[int], Tensor], seed: int) -> Sampler:
-        """The sampler of one walk, which may look at held-out examples: x0(n), float32 [at most n, ...]; itself if it does not."""
+    def given(self, examples: Examples, seed: int) -> Sampler:
+        """The sampler of one walk, which may look at held-out examples; itself if it does not."""
         return self
+
+    def labels(self, classes: int, seed: int) -> Tensor:
+        """A label for each sample, int64 [count]: as many of each class, in order, then a few that the seed draws."""
+        each = self.count // classes
+        order = torch.randperm(classes, generator=torch.Generator().manual_seed(seed))
+        return torch.cat([torch.arange(classes).repeat_interleave(each), order[: self.count - each * classes]])
 
     def arranged(self, x: Tensor) -> Tensor:
         """What of its samples [count, ...] is shown, in the order of a grid."""
@@ -67,8 +76,10 @@ class Sampler(ABC):
         device: torch.device | str = "cpu",
         on_step: Callable[[int, int], None] | None = None,
         chain: Callable[[int], Tensor] | None = None,
+        label: Tensor | None = None,
     ) -> Tensor:
-        """x_0, float32 [count, *shape] on the device. Its noise depends on `seed` alone: runs share their grids' noise.
+        """x_0, float32 [count, *shape] on the device, given labels int64 [count] (None: unknown). Its noise depends on `seed`
+        alone: runs share their grids' noise.
 
         chain(K): the levels of the optimal K-step chain, int64 [K], which a ledger of this model tells; ValueError if an
         optimal sampler is not given one."""
@@ -78,10 +89,11 @@ class Sampler(ABC):
                 raise ValueError(f"sampler.steps=optimal:{steps} needs the chain that a ledger of this model tells")
             schedule = schedule.respace(chain(steps) if self.optimal and chain else schedule.even(steps))
             diffusion = replace(diffusion, schedule=schedule)
+        cond = None if label is None else label.to(device)
         generator = torch.Generator().manual_seed(seed)
         x = diffusion.process.prior_sample((self.count, *shape), generator).to(device)
         for t in range(schedule.T, 0, -1):
-            prediction = diffusion(x, schedule.step(torch.full((self.count,), t)))
+            prediction = diffusion(x, schedule.step(torch.full((self.count,), t)), cond)
             if self.clip_x0 and diffusion.decoder.clips:
                 prediction = prediction.clipped()
             z = torch.randn(x.shape, generator=generator).to(device)

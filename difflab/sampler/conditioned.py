@@ -25,15 +25,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..diffusion import Prediction
 from ..errors import ConfigError
 from ..gaussian import expand
+from ..prediction import Prediction
 from ..schedule.base import Level
 from .base import Sampler
+
+if TYPE_CHECKING:
+    from ..bound.estimator import Examples
 
 # Which dimensions are hidden; from random numbers u in (0, 1) of each, [H, W] ([1, D] of a vector), and `share`.
 MASKS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -52,6 +56,7 @@ class Conditioned(Sampler):
 
     # what `given` adds, for one walk
     truth: Tensor  # the examples [n, ...]
+    label: Tensor  # int64 [n]
     seen: Tensor  # y [n, ...], of which the known dimensions count
     known: Tensor  # bool [...]
     generator: torch.Generator
@@ -95,10 +100,11 @@ class Conditioned(Sampler):
         self.columns = examples
         self.mask, self.share, self.noise = mask, share, noise
 
-    def given(self, x0: Callable[[int], Tensor], seed: int) -> Conditioned:
+    def given(self, examples: Examples, seed: int) -> Conditioned:
         """A sampler of these examples' posterior, for one walk. What is hidden and the noise on y are the seed's alone."""
         bound, generator = copy(self), torch.Generator().manual_seed(seed + 1)  # the walk's own noise is `seed`'s
-        bound.truth = x0(self.examples).cpu()
+        examples = examples.first(self.examples)
+        bound.truth, bound.label = examples.x0(slice(None)).cpu(), examples.cond(slice(None))
         if (found := len(bound.truth)) < self.examples:
             raise ConfigError(f"sampler.examples={self.examples} are more than the {found} test examples; give fewer.")
         shape = bound.truth.shape[1:]
@@ -116,6 +122,10 @@ class Conditioned(Sampler):
         bound.log_evidence = torch.zeros(self.examples * self.completions, dtype=torch.float64)
         bound.first = True
         return bound
+
+    def labels(self, classes: int, seed: int) -> Tensor:
+        """Of the examples themselves."""
+        return self.label.repeat_interleave(self.completions * self.particles)
 
     def reverse(self, prediction: Prediction, z: Tensor) -> Tensor:
         """One step of all particles: weighed by Z_s(x_t) / r_t(x_t), resampled where few of them carry the weight, moved."""

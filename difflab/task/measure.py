@@ -175,6 +175,7 @@ class Measurement:
             "bound": dict(self.lab.config["bound"]),
             "precision": self.lab.precision["evaluate"],
             "T": own.T,
+            **({"condition": "label"} if self.lab.classes else {}),
         }
 
     def _shift(self, plain: Diffusion, estimate: Estimate) -> dict[str, Any]:

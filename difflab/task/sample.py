@@ -35,7 +35,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
             name += "-optimal"
         with stage("sampling", stop, unit="step") as on_step:
             x = draw(lab, diffusion, lab.sampler, chain, on_step)
-    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}", lab.sampler.columns)
+    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}", columns(lab, lab.sampler))
     print(path, flush=True)
     return {"samples": str(path), "step": step}
 
@@ -60,10 +60,16 @@ def draw(
 ) -> Tensor:
     """x_0 float32 [count, ...] on the CPU, as the sampler shows them. `chain`: the levels of K steps, for a sampler that wants
     optimal ones."""
-    sampler = sampler.given(lambda count: lab.examples(lab.data.test).first(count).x0(slice(None)), NOISE_SEED)
+    sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
+    label = sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
     diffusion = lab.computing(diffusion, "sample")
-    x = sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step, chain)
+    x = sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step, chain, label)
     return sampler.arranged(x).cpu()
+
+
+def columns(lab: Laboratory, sampler: Sampler) -> int | None:
+    """Of the grid that a sampler's pictures are shown in: with labels, every row is of one class (until they run out)."""
+    return sampler.columns or (sampler.count // lab.classes or None if lab.classes else None)
 
 
 def picture(lab: Laboratory, x: Tensor, path: Path, columns: int | None = None) -> Path:

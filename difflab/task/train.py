@@ -34,7 +34,7 @@ from . import figures
 from .estimate import forecast
 from .evaluate import finite, say, stem, table, validate
 from .measure import Measurement, stage
-from .sample import chain_of, draw, picture
+from .sample import chain_of, columns, draw, picture
 
 GROUPS = ("data", "schedule", "parameterization", "variance", "model", "objective", "timestep")  # the tags of a run
 
@@ -59,7 +59,7 @@ class Session:
                 raise ConfigError(f"{key}={value} must be at least {smallest}; conf/config.yaml says what it means.")
         self.trainer = Trainer(
             lab.diffusion, lab.objective, lab.timestep, lab.optimizer,
-            lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device,
+            lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device, lab.data.train.label,
         )  # fmt: skip
         self.trainer.nan_at_step = config["debug"]["nan_at_step"]
         self.ranks = ranks.current()
@@ -184,7 +184,10 @@ class Session:
         """Samples from fixed noise and the map of L_t over t and training step."""
         return {
             "sample/grid": picture(
-                self.lab, x, self.run_dir / "samples" / f"{stem(self.trainer.step)}", self.lab.preview.columns
+                self.lab,
+                x,
+                self.run_dir / "samples" / f"{stem(self.trainer.step)}",
+                columns(self.lab, self.lab.preview),
             ),
             "bound/heatmap": heatmap(self.history, self.run_dir / "figures" / "heatmap.png", unit=self.unit.label),
         }
@@ -209,7 +212,7 @@ class Session:
         evaluated = time.perf_counter()
         with stage("sampling", self.stop, unit="step") as on_step:
             x = draw(lab, trainer.averaged, lab.sampler, chain_of(measurement.fits, lab.sampler), on_step)
-        samples = picture(lab, x, self.run_dir / "samples" / "final", lab.sampler.columns)
+        samples = picture(lab, x, self.run_dir / "samples" / "final", columns(lab, lab.sampler))
         title = self.lab.config["tracker"].get("name") or self._info().name or ""
         drawn = figures.draw_all(base, result, self.run_dir / "figures", title)
         result |= {

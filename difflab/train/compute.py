@@ -70,9 +70,9 @@ def compiling_pays(device: torch.device) -> bool:
 
 
 def compiled(
-    model: nn.Module, mode: str, inputs: Sequence[tuple[Tensor, Tensor]], autocast: bool, ranks: Ranks
+    model: nn.Module, mode: str, inputs: Sequence[tuple[Tensor, ...]], autocast: bool, ranks: Ranks
 ) -> nn.Module:
-    """The model compiled for each of the inputs (x_t, log_snr), tried on them forward and backward; or, where that does not
+    """The model compiled for each of the inputs (x_t, log_snr, cond), tried on them forward and backward; or, where that does not
     work on some rank (no compiler, an operation that is not supported), the model itself and one line that says why."""
     cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "torch's cache on the disk")
     print(f"compiling the network: a minute or two, or seconds if {cache} holds it", file=sys.stderr, flush=True)
@@ -81,7 +81,7 @@ def compiled(
         fast = torch.compile(model, mode=mode, dynamic=False)
         for given in [*inputs] * TRIES:
             with torch.autocast(given[0].device.type, torch.bfloat16, enabled=autocast):
-                out = fast(*given, None)
+                out = fast(*given)
             out.float().sum().backward()
             model.zero_grad(set_to_none=True)  # a recorded step writes over the gradients of the one before
     except Exception as error:  # whatever a compiler and its back ends raise

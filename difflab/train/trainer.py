@@ -21,7 +21,7 @@ from torch.nn import Module
 from torch.nn.utils import clip_grad_norm_
 
 from .. import ranks
-from ..data.base import Stored
+from ..data.base import UNKNOWN, Stored
 from ..diffusion import Diffusion, Network
 from ..errors import ConfigError
 from ..gaussian import sent
@@ -48,6 +48,7 @@ class Settings:
     ema_decay: float
     grad_clip: float | None
     skip_nonfinite: int
+    label_dropout: float
     log_every: int
     val_every: int
     detect_anomaly: bool
@@ -70,6 +71,10 @@ class Settings:
         if self.skip_nonfinite < 0:
             raise ConfigError(
                 f"trainer.skip_nonfinite={self.skip_nonfinite} must be at least 0 (0: stop at the first)."
+            )
+        if not 0 <= self.label_dropout < 1:
+            raise ConfigError(
+                f"trainer.label_dropout={self.label_dropout} must lie in [0, 1): 0 means that labels are told."
             )
         if self.val_every < 0:
             raise ConfigError(f"trainer.val_every={self.val_every} must be at least 0 (0: validate only at the end).")
@@ -100,7 +105,8 @@ LAG = {"cuda": 1}
 
 
 class Trainer:
-    """Trains `diffusion.model` on data x (any dtype, [N, ...]; `to_unit` makes it float32 model input)."""
+    """Trains `diffusion.model` on data x (any dtype, [N, ...]; `to_unit` makes it float32 model input) with labels int64 [N]
+    (None: unknown)."""
 
     def __init__(
         self,
@@ -113,6 +119,7 @@ class Trainer:
         settings: Settings,
         seed: int,
         device: torch.device,
+        label: Tensor | None = None,
     ) -> None:
         assert isinstance(diffusion.model, Module)
         self.model, self.diffusion, self.objective, self.timestep = diffusion.model, diffusion, objective, timestep
@@ -123,8 +130,9 @@ class Trainer:
                 f"trainer.batch_size={settings.batch_size} leaves nothing for some of {self.ranks.world} processes; raise it or start fewer."
             )
         self.rows = self.ranks.part(settings.batch_size)  # of every batch: this rank's
-        self.shape, order = x.shape[1:], Order(len(x), settings.batch_size, seed, self.rows)
-        self.source = source_of(x, order, settings.workers, device)
+        self.shape, self.order = x.shape[1:], Order(len(x), settings.batch_size, seed, self.rows)
+        self.source = source_of(x, self.order, settings.workers, device)
+        self.label = torch.full((len(x),), UNKNOWN) if label is None else label
         self.compute = Compute.choose(
             settings.precision, settings.compile, settings.steps, settings.max_minutes, device
         )
@@ -162,7 +170,11 @@ class Trainer:
         if self.compute.compile != NEVER:
             sizes = {len(rows) * width for rows in self.micro for width in self.timestep.widths}
             inputs = [
-                (torch.zeros(size, *self.seen_shape, device=self.device), torch.zeros(size, device=self.device))
+                (
+                    torch.zeros(size, *self.seen_shape, device=self.device),
+                    torch.zeros(size, device=self.device),
+                    torch.zeros(size, dtype=torch.int64, device=self.device),
+                )
                 for size in sorted(sizes)
             ]
             bf16 = self.compute.precision == "bf16"
@@ -226,35 +238,41 @@ class Trainer:
         """Leave the gradient of step `self.step` in the parameters."""
         noise = self._seed_step()
         self.model.train()
-        x0 = self.to_unit(self.source.batch(self.step))
+        x0, cond = self.to_unit(self.source.batch(self.step)), self._labels(noise["label"])
         batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
         drawn: list[Times] = []
         found: list[Tensor] = []  # of each draw [B, n, 2]
         for draw in self.timestep.draws(batch, noise["cpu"], partial(self._normal, noise["device"])):
             drawn.append(draw.times)
             last = len(drawn) == len(self.timestep.widths)
-            parts = [self._backward(x0, draw, rows, last and rows is self.micro[-1]) for rows in self.micro]
+            parts = [self._backward(x0, cond, draw, rows, last and rows is self.micro[-1]) for rows in self.micro]
             found.append(self.ranks.gather_parts(torch.cat(parts), batch))
         t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
         losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
         return Gradient(x0, t, iw, losses, nats)
+
+    def _labels(self, generator: torch.Generator) -> Tensor:
+        """What the network is told of this rank's examples of a step: the label, or that it is unknown, int64 [b]."""
+        told = self.label[self.order(self.step)]
+        hidden = torch.rand(self.settings.batch_size, generator=generator)[self.rows] < self.settings.label_dropout
+        return sent(told.masked_fill(hidden, UNKNOWN), self.device)
 
     def _normal(self, generator: torch.Generator) -> Tensor:
         """Unit noise for this rank's examples of a batch."""
         shape = (self.settings.batch_size, *self.shape)
         return torch.randn(shape, generator=generator, device=self.device)[self.rows]
 
-    def _backward(self, x0: Tensor, draw: Draw, rows: Tensor, last: bool) -> Tensor:
+    def _backward(self, x0: Tensor, cond: Tensor, draw: Draw, rows: Tensor, last: bool) -> Tensor:
         """Gradient of one micro-batch, scaled so that micro-batches of all draws and ranks add up to the mean over the step's
         terms; [b, n, 2]: the objective's unweighted losses and the bound's terms (nats). `last`: of the whole step."""
         on_device = sent(rows, self.device)
         t, iw = (values[self.rows][rows].flatten() for values in draw.times)
         width = draw.eps.shape[1]
         eps = draw.eps[on_device].flatten(0, 1)
-        x0 = x0[on_device].repeat_interleave(width, 0)
+        x0, cond = (values[on_device].repeat_interleave(width, 0) for values in (x0, cond))
         step = self.diffusion.schedule.step(t)
         with nullcontext() if last or self.ranks.world == 1 else self.averaging.no_sync():  # type: ignore[operator]
-            prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step)
+            prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step, cond)
             result = self.objective(prediction, x0, eps)
             weighted = sent(iw, self.device).to(result.loss) * result.loss
             if self.step == self.nan_at_step:
@@ -281,7 +299,11 @@ class Trainer:
         number = (self.seed * 0x9E3779B1 + self.step * 0x85EBCA77) % (1 << 63)
         torch.manual_seed(number + (self.ranks.rank << 40))
         cpu = torch.Generator().manual_seed(number + 1)
-        return {"cpu": cpu, "device": torch.Generator(self.device).manual_seed(number + 2)}
+        return {
+            "cpu": cpu,
+            "device": torch.Generator(self.device).manual_seed(number + 2),
+            "label": torch.Generator().manual_seed(number + 3),
+        }
 
     def _row(self, lr: float, norm: float, x0: Tensor) -> dict[str, float]:
         nats, loss = self.meter.read_window()

@@ -129,6 +129,7 @@ def test_labels_matter_only_to_a_model_of_classes(name: str) -> None:
     zeros, ones = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
     assert not torch.equal(model(x_t, log_snr, zeros), model(x_t, log_snr, ones))
     assert not torch.equal(model(x_t, log_snr, zeros), model(x_t, log_snr))  # None is a label of its own: unknown
+    assert torch.equal(model(x_t, log_snr, -ones), model(x_t, log_snr))  # and so is -1, for some examples of a batch
     assert torch.equal(plain(x_t, log_snr, zeros), plain(x_t, log_snr))
 
 

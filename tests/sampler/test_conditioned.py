@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from difflab.bound.estimator import Examples
 from difflab.errors import ConfigError
 from difflab.sampler.conditioned import MASKS, Conditioned
 from difflab.schedule.base import Level, Schedule
@@ -32,7 +33,7 @@ def conditioned(particles: int, mask: str = "left", noise: float = 0.0, truth: T
 
 
 def bound(sampler: Conditioned, truth: Tensor = TRUTH, seed: int = 0) -> Conditioned:
-    return sampler.given(lambda count: truth[:count], seed)
+    return sampler.given(Examples(truth, torch.arange(len(truth))), seed)
 
 
 def posterior(sampler: Conditioned, schedule: Schedule, example: int) -> tuple[Tensor, Tensor, Tensor]:

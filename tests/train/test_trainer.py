@@ -63,7 +63,7 @@ def trainer(
     diffusion = Diffusion(Net(dropout), Gaussian(), schedule, V(), LearnedRange(), decoder)
     values: dict[str, Any] = {
         "steps": 30, "max_minutes": None, "batch_size": 16, "accumulate": 1, "precision": "fp32", "compile": "never", "ema_decay": 0.99,
-        "grad_clip": 1.0, "skip_nonfinite": 0, "log_every": 4, "val_every": 0, "detect_anomaly": False, "profile": False,
+        "grad_clip": 1.0, "skip_nonfinite": 0, "label_dropout": 0.0, "log_every": 4, "val_every": 0, "detect_anomaly": False, "profile": False,
         "workers": None,
     }  # fmt: skip
     return Trainer(

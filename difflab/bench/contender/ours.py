@@ -111,5 +111,5 @@ def trainer_of(lab: Laboratory, settings: Mapping[str, Any]) -> Trainer:
     """The trainer of a laboratory, with other settings."""
     return Trainer(
         lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
-        Settings(**{**lab.config["trainer"], **settings}), lab.config["seed"], lab.device,
+        Settings(**{**lab.config["trainer"], **settings}), lab.config["seed"], lab.device, lab.data.train.label,
     )  # fmt: skip
