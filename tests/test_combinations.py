@@ -22,6 +22,7 @@ FACTORS = {
     "model": ["unet_small", "unet", "dit_small", "uvit", "mlp"],
     "process": ["gaussian", "binomial", "categorical", "absorbing"],
     "schedule": ["linear", "cosine", "sigmoid", "log_linear", "linear_abar"],
+    "model.num_classes": ["null", "auto"],
     "schedule.zero_terminal": ["false", "true"],
     "parameterization": ["eps", "x0", "mu", "v"],
     "variance": ["fixed_beta", "fixed_beta_tilde", "learned_range", "learned_diagonal", "none"],
@@ -41,7 +42,7 @@ TINY = {
 }  # fmt: skip
 FEW = {"dead_leaves": ["data.train_size=64", "data.val_size=8", "data.test_size=8"]}
 STATES = {"parameterization": "x0", "variance": "none", "decoder": "states", "objective": "vlb", "sampler": "ancestral"}
-PICTURES, LEVELS = ("digits", "dead_leaves"), ("digits", "heartbeat")
+PICTURES, LEVELS, LABELS = ("digits", "dead_leaves"), ("digits", "heartbeat"), ("digits", "heartbeat")
 SMALL = [
     "schedule.T=30", "trainer.steps=2", "trainer.batch_size=8", "trainer.log_every=1", "bound.examples=4", "sampler.count=2",
     "sampler.steps=3", "tracker=none",
@@ -58,7 +59,8 @@ def refused(row: dict[str, str]) -> bool:
     possible = [
         data
         for data in ([row["data"]] if "data" in row else FACTORS["data"])
-        if ("model" not in row or (data in PICTURES) == (row["model"] != "mlp"))
+        if (row.get("model.num_classes") != "auto" or data in LABELS)
+        and ("model" not in row or (data in PICTURES) == (row["model"] != "mlp"))
         and ("decoder" not in row or (data in LEVELS) == (row["decoder"] != "gaussian"))
         and (not between_states or data in LEVELS)
         and (row.get("process") != "binomial" or data == "heartbeat")
@@ -120,7 +122,7 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     before = {name: p.clone() for name, p in lab.model.named_parameters()}
     trainer = Trainer(
         lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
-        Settings(**lab.config["trainer"]), 0, lab.device,
+        Settings(**lab.config["trainer"]), 0, lab.device, lab.data.train.label,
     )  # fmt: skip
     rows = []
     trainer.run(rows.append)
@@ -132,7 +134,8 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     assert math.isfinite(table.totals[key])
     assert table.columns[key].sum() == pytest.approx(table.totals[key], rel=1e-6)
     sampler = lab.sampler.given(lab.examples(lab.data.test), 0)
-    x = sampler.arranged(sampler.sample(trainer.averaged, lab.data.shape, 0))
+    label = sampler.labels(lab.classes, 0) if lab.classes else None
+    x = sampler.arranged(sampler.sample(trainer.averaged, lab.data.shape, 0, label=label))
     assert len(x) >= 2 and x.shape[1:] == lab.data.shape and bool(x.isfinite().all())
 
 
@@ -165,6 +168,8 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
         (["data=dead_leaves", "decoder=discretized_gaussian"], "decoder=gaussian"),
         (["data=dead_leaves", "bound.clip_x0=true"], "bound.clip_x0=false"),
         (["data=dead_leaves", "model=mlp"], "unet"),
+        (["data=dead_leaves", "model.num_classes=auto"], "model.num_classes=null"),
+        (["trainer.label_dropout=0.1"], "trainer.label_dropout=0.0"),
         (["data=digits", "decoder=gaussian"], "decoder=discretized_gaussian"),
         (["data=swiss_roll", "bound.clip_x0=true"], "bound.clip_x0=false"),
         (["data=swiss_roll", "validation.clip_x0=true"], "validation.clip_x0=false"),
