@@ -29,15 +29,23 @@ class Bands:
         shell = (BANDS * frequency).long().clamp(max=BANDS - 1).flatten()
         self._member = torch.nn.functional.one_hot(shell, BANDS).double()  # [H W, BANDS]
 
+    @property
+    def coefficients(self) -> Tensor:
+        """How many coefficients of one channel a band has, int64 [BANDS]."""
+        return self._member.sum(0).long()
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Sums of squares of each band's coefficients, [B, BANDS], over the channels of x [B, C, H, W]."""
+        rows, columns = self._rows.to(x), self._columns.to(x)
+        return (rows @ x @ columns.T).square().sum(1).flatten(1) @ self._member.to(x)
+
     def split(self, prediction: Any, x0: Tensor, eps: Tensor) -> Tensor:
         """The mean error of each band of a Gaussian step in nats, float64 [B, BANDS], summed over channels; 0 where t = 1."""
         difference = prediction.mean_difference(x0, eps)  # [B, C, H, W]
         log_var = expand(prediction.step.log_beta_tilde, prediction.excess) + prediction.excess
         scaled = (difference.double() * torch.exp(-0.5 * log_var.double())).to(torch.float64)
-        rows, columns = self._rows.to(scaled), self._columns.to(scaled)
-        energy = (rows @ scaled @ columns.T).square().sum(1).flatten(1)
-        later = (~prediction.step.is_first).to(energy)
-        return 0.5 * (energy @ self._member.to(energy)) * later[:, None]
+        later = (~prediction.step.is_first).to(scaled)
+        return 0.5 * self.energy(scaled) * later[:, None]
 
 
 def dct(n: int) -> Tensor:

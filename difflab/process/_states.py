@@ -94,6 +94,10 @@ class States(Process):
     def check(self, schedule: Schedule) -> None:
         """Any chain will do: L_T says what it costs."""
 
+    def visible(self, x_t: Tensor) -> Tensor:
+        values = values_of(x_t, self.levels).float()
+        return torch.where(x_t < self.levels, values, 0.0)  # a mask is grey
+
     def read(
         self, raw: Tensor, x_t: Tensor, step: Step, parameterization: Parameterization, variance: Variance
     ) -> StatesReading:

@@ -69,6 +69,10 @@ class Process(ABC):
         """What the network sees of x_t, float32."""
 
     @abstractmethod
+    def visible(self, x_t: Tensor) -> Tensor:
+        """x_t in the data's units, float32, for a person to look at."""
+
+    @abstractmethod
     def read(
         self, raw: Tensor, x_t: Tensor, step: Step, parameterization: Parameterization, variance: Variance
     ) -> Reading:

@@ -56,6 +56,9 @@ class Gaussian(Process):
     def seen(self, x_t: Tensor) -> Tensor:
         return x_t
 
+    def visible(self, x_t: Tensor) -> Tensor:
+        return x_t
+
     def read(
         self, raw: Tensor, x_t: Tensor, step: Step, parameterization: Parameterization, variance: Variance
     ) -> Prediction:

@@ -162,7 +162,8 @@ function lineChart(host, spec) {
   const xs = [...body, ...marks].map((point) => point.x).filter((at) => known(at) && (!spec.x.log || at > 0));
   const [low, high] = [xs.reduce((a, b) => Math.min(a, b)), xs.reduce((a, b) => Math.max(a, b))];
   const pad = (high - low) * 0.015 || 0.5;
-  const { root, x, y, box } = frame(host, spec, spec.x.log ? [low / 1.1, high * 1.1] : [low - pad, high + pad], yDomain);
+  const xDomain = spec.x.domain || (spec.x.log ? [low / 1.1, high * 1.1] : [low - pad, high + pad]);
+  const { root, x, y, box } = frame(host, spec, xDomain, yDomain);
   const held = (value) => Math.min(Math.max(value, box.top), box.bottom);
   const yy = (value) => (spec.y.log && value <= 0 ? box.bottom : held(y(value)));
 

@@ -19,7 +19,7 @@ from ..compare.paired import Differences
 from ..compare.student import ALPHA, against_the_best
 from ..errors import ConfigError
 from ..gaussian import BITS, NATS
-from . import curves, insight
+from . import curves, insight, mapping
 from .numbers import spread
 from .reader import Reader
 
@@ -27,6 +27,7 @@ POINTS = 1000  # of a per-t curve; half of that where more than FEW runs share a
 FEW = 4
 PICTURES = 5  # of samples through training, for each run
 PICTURE_BYTES = 1_200_000  # of all pictures of a page
+STRIP_BYTES = 1_200_000  # of all strips of x_t
 ENVIRONMENT = 16  # first lines of environment.txt: versions, device, command, commit
 
 
@@ -42,7 +43,8 @@ def collect(directories: list[Path], names: Mapping[Path, str]) -> dict[str, Any
     """Everything a page says of these runs, best first. ConfigError if their units differ."""
     pictures = PICTURE_BYTES // max(len(directories), 1)
     points = POINTS if len(directories) <= FEW else POINTS // 2
-    found = [_run(directory, names[directory], points, pictures) for directory in directories]
+    strips = STRIP_BYTES // max(len(directories), 1)
+    found = [_run(directory, names[directory], points, pictures, strips) for directory in directories]
     units = {run["unit"]: run["directory"] for run, _ in found if run["unit"]}
     if len(units) > 1:
         a, b = list(units)[:2]
@@ -67,7 +69,9 @@ def collect(directories: list[Path], names: Mapping[Path, str]) -> dict[str, Any
     return {"unit": {"key": key, "label": unit.label}, "runs": [run for run, _ in found]}
 
 
-def _run(directory: Path, name: str, points: int, picture_bytes: int) -> tuple[dict[str, Any], dict[int, float]]:
+def _run(
+    directory: Path, name: str, points: int, picture_bytes: int, strip_bytes: int
+) -> tuple[dict[str, Any], dict[int, float]]:
     """(one run for the page, its per-example totals in nats per dimension by example id)."""
     reader = Reader(directory)
     measured = _measurements(reader)
@@ -82,13 +86,15 @@ def _run(directory: Path, name: str, points: int, picture_bytes: int) -> tuple[d
         "notes": reader.notes,
     }
     totals: dict[int, float] = {}
+    ledger = None
     if main:
-        curve, totals = _bound(reader, main, points)
+        curve, totals, ledger = _bound(reader, main, points)
         run |= curve
         for kind, shape in insight.TABLES.items():
             run[kind] = _insight(reader, measured, kind, shape, main.result["unit"])
     else:
         reader.notes.append(f"no measurement of the bound; task=evaluate run={directory} makes one from a checkpoint.")
+    run["mapping"] = mapping.mapping(reader, ledger, strip_bytes, few=points < POINTS)
     run["heat"] = curves.heat(reader)
     run["training"] = curves.training(reader)
     run["samples"] = _samples(reader, picture_bytes)
@@ -98,25 +104,30 @@ def _run(directory: Path, name: str, points: int, picture_bytes: int) -> tuple[d
     return run, totals
 
 
-def _bound(reader: Reader, main: Measurement, points: int) -> tuple[dict[str, Any], dict[int, float]]:
-    """(the curves over t of a measurement, its per-example totals), as far as its files can be read."""
+def _bound(reader: Reader, main: Measurement, points: int) -> tuple[dict[str, Any], dict[int, float], Ledger | None]:
+    """(the curves over t of a measurement, its per-example totals, its ledger), as far as its files can be read."""
     ledger_file, terms_file = f"bound/{main.stem}.csv", f"bound/{main.stem}.npz"
 
     def both(path: Path) -> tuple[Ledger, dict[str, Any]]:
         ledger = Ledger.load(path, main.result)
-        return ledger, {"curve": curves.curve(ledger, points), "running": curves.running(ledger, None)}
+        curve, running = curves.curve(ledger, points), curves.running(ledger, None)
+        return ledger, {"curve": curve, "running": running, "graph": mapping.graph(ledger, None)}
 
     found = reader.read(ledger_file, both)
     totals = reader.read(terms_file, _totals) or {}
     if found is None:
         if not (reader.directory / ledger_file).exists():
             reader.notes.append(f"{ledger_file} is missing; task=evaluate run={reader.directory} measures again.")
-        return {}, totals
+        return {}, totals, None
     ledger, drawn = found
+
+    def exact(path: Path) -> dict[str, Any]:
+        terms = _arrays(path)
+        return {"running": curves.running(ledger, terms), "graph": mapping.graph(ledger, terms)}
+
     if totals:
-        exact = reader.read(terms_file, lambda path: curves.running(ledger, _arrays(path)))
-        drawn["running"] = exact or drawn["running"]
-    return drawn, totals
+        drawn |= reader.read(terms_file, exact) or {}
+    return drawn, totals, ledger
 
 
 # -- measurements ---------------------------------------------------------------------------------------------------

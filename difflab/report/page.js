@@ -93,6 +93,7 @@ function bar() {
 
 headline();
 if (many) section("ranking", "Ranking", "Differences are paired: same examples, same noise. In brackets the 95% interval; * where a difference is significant at 5% over all pairs of runs together (Holm).", ranking);
+section("graph", "The chain and its bits", "The graphical model: each arrow of p from noise to data is as wide as what it costs, and together they are the bound.", graph);
 section("per-t", "Term by term", "What each step of the chain costs, with its standard error and its two exact parts. Hover, touch or use the arrow keys to read values.", perT);
 section("cumulative", "The bound as it adds up", "From the data (L₀ at t = 1) to noise; the band is the standard error of the sum.", cumulative);
 section("density", "Per unit of log SNR", "The axis on which two schedules can be compared: the area under a curve is its transitions' share of the bound.", density);
@@ -103,6 +104,8 @@ section("variances", "The same mean with other variances",
 section("chains", "Fewer steps", "The bound of a K-step chain, as the ledger claims it and as an actual K-step evaluation finds it. On the logarithmic axis, bounds above 300 times the lowest stand at its upper edge.", chains);
 section("rate", "Rate and distortion", "How much of the bound goes into how much of the picture, when x_t is sent from t = T down.", rate);
 section("bands", "Frequencies", "The mean error split over eight bands of two-dimensional DCT frequency: which frequencies each step pays for.", bands);
+section("drowning", "Which frequencies drown when", "Noise is white, pictures are not: with S the mean power of a DCT coefficient of x₀ in each of the eight bands, xₜ has α² S + σ², and a band drowns where α² S = σ².", drowning);
+section("walk", "There and back", "The same levels both ways: test examples on their way to noise, and samples on their way from it.", walk);
 section("samples", "Samples", "From fixed noise with the averaged weights; the final picture by the full sampler.", samples);
 section("training", "Training", null, training);
 section("configuration", "Configuration", many ? "The keys in which the runs shown differ." : null, configuration);

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SCRIPTS = ("chart.js", "parts.js", "terms.js", "insight.js", "page.js")
+SCRIPTS = ("chart.js", "parts.js", "terms.js", "insight.js", "mapping.js", "page.js")
 # A page opened from a disk needs nothing from anywhere, so the browser is told to refuse everything but the page's own
 # script, known by its hash: a second guard behind the escaping of names that come from runs.
 POLICY = (

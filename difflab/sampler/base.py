@@ -77,12 +77,14 @@ class Sampler(ABC):
         on_step: Callable[[int, int], None] | None = None,
         chain: Callable[[int], Tensor] | None = None,
         label: Tensor | None = None,
+        watch: Callable[[int, Any], None] | None = None,
     ) -> Tensor:
         """x_0, float32 [count, *shape] on the device, given labels int64 [count] (None: unknown). Its noise depends on `seed`
         alone: runs share their grids' noise.
 
         chain(K): the levels of the optimal K-step chain, int64 [K], which a ledger of this model tells; ValueError if an
-        optimal sampler is not given one."""
+        optimal sampler is not given one. watch(t, prediction): called at every level of the walk, t that of the whole chain.
+        """
         schedule = diffusion.schedule
         if (steps := self.length(schedule)) < schedule.T:
             if self.optimal and chain is None:
@@ -96,6 +98,8 @@ class Sampler(ABC):
             prediction = diffusion(x, schedule.step(torch.full((self.count,), t)), cond)
             if self.clip_x0 and diffusion.decoder.clips:
                 prediction = prediction.clipped()
+            if watch:
+                watch(int(schedule.original[t]), prediction)
             z = torch.randn(x.shape, generator=generator).to(device)
             x = self.reverse(prediction, z) if t > 1 else diffusion.decoder.shown(prediction, z)
             if on_step:

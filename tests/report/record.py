@@ -18,9 +18,10 @@ COMMAND = [
     "trainer.val_every=30", "trainer.log_every=5", "validation.examples=60", "bound=exhaustive", "bound.examples=40", "chains.verify=[5,10]",
     "sampler.count=25", "preview.count=16", "preview.steps=20", "tracker=none",
 ]  # fmt: skip
+MAPPING = ["task=mapping", "task.count=3", "task.levels=6", "task.walk=20"]
 KEPT = (
     "result.json", "environment.txt", "metrics.jsonl", ".hydra/config.yaml", ".hydra/overrides.yaml", "samples/*.png",
-    "bound/step_*.csv", "bound/step_*.npz", "bound/val_*.csv", "bound/train_*.csv",
+    "bound/step_*.csv", "bound/step_*.npz", "bound/val_*.csv", "bound/train_*.csv", "mapping/*.npz",
 )  # fmt: skip
 LEFT = ("-clipped", "-fit")  # the other model's tables, and the training examples' own
 
@@ -29,6 +30,7 @@ def record(out: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         assert main([*COMMAND, f"hydra.run.dir={run}"]) == 0
+        assert main([*MAPPING, f"run={run}"]) == 0
         shutil.rmtree(out, ignore_errors=True)
         for pattern in KEPT:
             for path in run.glob(pattern):

@@ -239,6 +239,7 @@ def test_the_command_writes_one_page(tmp_path: Path, recorded: Path, capsys: pyt
 
 
 def test_a_run_given_twice_is_shown_once(recorded: Path, tmp_path: Path) -> None:
-    task.run({"runs": [str(recorded), f"{recorded}/../recorded"]}, tmp_path)
+    config = {"runs": [str(recorded), f"{recorded}/../recorded"], "task": {"mapping": True}}
+    task.run(config, tmp_path)
     assert '"difference"' in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report.html").read_text().count('"overrides"') == 1
