@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..compare.names import directories, labels
-from ..errors import ConfigError
 from ..files import write_atomically
 from ..mapping import record
 from ..report.collect import collect
@@ -39,6 +38,7 @@ def _walk(directory: Path, name: str, config: dict[str, Any], run_dir: Path) -> 
     if (newest := next(iter(checkpoint.newest_first(directory)), None)) is None or record.made_of(directory, newest):
         return None
     from ..config.schema import load_schema
+    from ..job import sentence
     from . import mapping
     from .compare import evaluation
     from .evaluate import say
@@ -48,6 +48,6 @@ def _walk(directory: Path, name: str, config: dict[str, Any], run_dir: Path) -> 
         own = evaluation(directory, {**config["bound"], "precision": config["precision"]["evaluate"]}, config)
         option = load_schema().options["task"]["mapping"]
         mapping.run(own | {"task": {"name": option.name, **option.values}}, run_dir)
-    except (ConfigError, OSError) as error:
-        return f"the mapping could not be walked: {error}"
+    except Exception as error:  # an extra: whatever a network or a disk does to it, the page comes
+        return f"the mapping could not be walked: {sentence(error)}"
     return None

@@ -241,11 +241,14 @@ def test_on_a_phone_nothing_sticks_out(visit: Visit, recorded: Path, cloud: bool
       const at = n.getBoundingClientRect();
       return at.right > graph.right + 1 || at.left < graph.left - 1 || at.bottom > graph.bottom + 1 || at.top < graph.top - 1;
     });
-    return [root.scrollWidth, root.clientWidth, out.map((n) => n.textContent)];
+    const labels = [...document.querySelectorAll("#chart-graph text.title")].map((n) => n.getBoundingClientRect());
+    const over = labels.filter((a, i) => labels.some((b, k) => k > i && a.right > b.left && b.right > a.left && a.bottom > b.top && b.bottom > a.top));
+    return [root.scrollWidth, root.clientWidth, out.map((n) => n.textContent), labels.length, over.length];
     """
-    scroll, client, out = visit(page(points(recorded) if cloud else recorded), script, width=360)
+    scroll, client, out, labels, over = visit(page(points(recorded) if cloud else recorded), script, width=360)
     assert scroll <= client <= 360
     assert out == []
+    assert (labels, over) == (mapping.GROUPS + 2, 0)  # none stands on another
 
 
 def test_runs_without_a_record_name_the_command(visit: Visit, recorded: Path) -> None:
