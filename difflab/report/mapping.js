@@ -208,10 +208,12 @@ function trajectories(host, paths, name, state) {
 const bandColour = (k) => `color-mix(in oklch, var(--c0) ${Math.round(100 - (100 * k) / 7)}%, var(--c1))`;
 const sigmoid = (v) => 1 / (1 + Math.exp(-v));
 
-// log SNR at a t between the kept levels of the chain.
+// log SNR at a t between the kept levels of the chain; from the last finite level on, that one's (pure noise has −∞).
 function logSnrAt(s, t) {
+  const last = s.log_snr.findLastIndex(known);
   let i = s.t.findIndex((at) => at >= t);
-  if (i < 0) i = s.t.length - 1;
+  if (i < 0 || i > last) i = last;
+  if (t >= s.t[last]) return s.log_snr[last];
   if (s.t[i] === t || !i) return s.log_snr[i];
   const share = (t - s.t[i - 1]) / (s.t[i] - s.t[i - 1]);
   return s.log_snr[i - 1] + share * (s.log_snr[i] - s.log_snr[i - 1]);
@@ -308,7 +310,8 @@ function drowning(body) {
     power();
 
     const paid = (k) => (b ? halfPaid(b, k) : null);
-    order.replaceChildren(...sentence(bandsOf, (k) => s.drowned_t[k], "Noise drowns the bands in the order", "never drowned"),
+    const apart = (i, k) => !(Math.abs(s.power[i] - s.power[k]) < 2 * Math.hypot(s.power_se[i], s.power_se[k]));
+    order.replaceChildren(...sentence(bandsOf, (k) => s.drowned_t[k], "Noise drowns the bands in the order", "never drowned", apart),
       ...(b ? sentence(bandsOf, paid, " Half of each band's cost lies below t in the order", "free") : []));
     place.replaceChildren(table(["band", "coefficients", "power S of one", "drowns at log SNR", "at t", ...(b ? [`mean error, ${UNIT}`, "half of it below t"] : [])],
       bandsOf.map((k) => [name(k), format(s.coefficients[k]), number(focus, `power.${k}`, s.power[k], s.power_se[k]),
@@ -322,13 +325,14 @@ function drowning(body) {
   return draw;
 }
 
-// The bands by rising t, in words, and whether that is from high to low.
-function sentence(all, t, start, never) {
+// The bands by rising t, in words, and whether that is from high to low: ≈ between two that their errors do not tell apart.
+function sentence(all, t, start, never, apart = () => true) {
   const some = all.filter((k) => known(t(k))).sort((a, b) => t(a) - t(b) || b - a);
   const rest = all.filter((k) => !known(t(k)));
   if (!some.length) return [];
-  const swapped = some.slice(1).filter((k, i) => k > some[i]);
-  return [`${start} `, el("b", {}, some.join(", ")), ` (t = ${t(some[0]).toFixed(0)} … ${t(some.at(-1)).toFixed(0)}): `,
-    swapped.length ? `high before low but for band${swapped.length > 1 ? "s" : ""} ${swapped.join(", ")}` : "high before low",
+  const swapped = some.map((low, i) => [low, some.slice(i + 1).filter((high) => high > low && apart(low, high))]).filter(([, above]) => above.length);
+  return [`${start} `, el("b", {}, some.map((k, i) => (i ? (apart(some[i - 1], k) ? ", " : " ≈ ") : "") + k).join("")),
+    ` (t = ${t(some[0]).toFixed(0)} … ${t(some.at(-1)).toFixed(0)}): high before low`,
+    swapped.length ? `, but for ${swapped.map(([low, above]) => `${low} before ${above.join(" and ")}`).join(", ")}` : "",
     rest.length ? `; ${never}: ${rest.join(", ")}.` : "."];
 }

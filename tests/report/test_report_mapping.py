@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,13 +190,37 @@ def test_the_page_tells_in_which_order_the_bands_drown(visit: Visit) -> None:
         t = ARRAYS[f"{prefix}drowned_t"]
         assert at == pytest.approx(t.tolist(), rel=1e-5)
         assert power == pytest.approx(ARRAYS[f"{prefix}power"].tolist(), rel=1e-5)
-        assert [int(k) for k in order.split(", ")] == sorted(range(8), key=lambda k: t[k])
-        strictly = (np.diff(t) < 0).all()
-        assert ("high before low but for" not in text.partition("Half")[0]) == strictly
+        by_time = sorted(range(8), key=lambda k: t[k])
+        assert [int(k) for k in re.split(", | ≈ ", order)] == by_time
+        power, se = ARRAYS[f"{prefix}power"], ARRAYS[f"{prefix}power_se"]
+        close = np.abs(power[:, None] - power) < 2 * np.hypot(se[:, None], se)
+        assert order.count(" ≈ ") == sum(close[a, b] for a, b in pairwise(by_time))
+        swaps = [(a, b) for i, a in enumerate(by_time) for b in by_time[i + 1 :] if b > a and not close[a, b]]
+        told = re.findall(r"(\d) before (\d(?: and \d)*)", text.partition("Half")[0])
+        assert [(int(a), int(b)) for a, others in told for b in others.split(" and ")] == swaps
+        assert swaps or prefix  # the mean digit stands out in band 2
     assert cost == 8
     levels = len(ARRAYS["t"])
     assert images == 3 * levels + 2
     assert left == levels + 1
+
+
+def test_a_chain_that_ends_in_pure_noise_is_drawn(visit: Visit, recorded: Path) -> None:
+    arrays = ARRAYS | {"log_snr": ARRAYS["log_snr"].copy(), "chain_log_snr": ARRAYS["chain_log_snr"].copy()}
+    arrays["log_snr"][-1] = arrays["chain_log_snr"][-1] = -np.inf
+    record.save(recorded / "mapping" / f"{STEM}.npz", arrays, ABOUT)
+    script = """
+    const x = window.difflab.charts["chart-band-costs"].chart.series[0].points.map((p) => p.x);
+    [...document.querySelectorAll("#drowning label")].find((one) => one.textContent === "100").querySelector("input").click();
+    const [signal, noise] = window.difflab.charts["chart-spectrum"].chart.series.map((one) => one.points.map((p) => p.y));
+    return [x, signal, noise, document.querySelector("#walk table").textContent];
+    """
+    x, signal, noise, text = visit(page(recorded), script)
+    assert (np.diff(x) < 0).all()
+    assert min(x) >= arrays["chain_log_snr"][-2]
+    assert signal == []  # no power is left that a logarithmic axis could show
+    assert noise == [1] * 8
+    assert "−∞" in text
 
 
 def points(recorded: Path, dims: int = 2) -> Path:
