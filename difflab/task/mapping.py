@@ -29,7 +29,7 @@ SIDE = 64  # pixels of a kept picture: of a larger one every second pixel is kep
 COUNT = {True: 4, False: 400}  # rows of pictures, points
 PATHS, KNOTS = 100, 32  # trajectories, and levels of each
 EXAMPLES = 1000  # of which spectra are the means
-CHAIN = 500  # levels of the chain that a page draws
+CHAIN = 120  # levels of the chain that a page draws
 
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
@@ -79,7 +79,8 @@ def seen(
     log_snr = diffusion.schedule.log_snr.numpy()
     visited = log_snr[walk.t[::-1]]
     t, back, x0_hat = walk.at(places(visited, task["levels"]))
-    chosen = even(diffusion.schedule.T, min(CHAIN, diffusion.schedule.T)).numpy()
+    ends = (1, diffusion.schedule.T, CHAIN // 2)  # half of them where log SNR falls fastest
+    chosen = np.unique(np.concatenate([np.linspace(*ends), np.geomspace(*ends)]).round().astype(int))
     arrays = {
         "visited": np.array(len(walk.t)), "t": t, "log_snr": log_snr[t], "chain_t": chosen, "chain_log_snr": log_snr[chosen],
         "reverse": back, "x0_hat": x0_hat,
