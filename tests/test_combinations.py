@@ -25,7 +25,7 @@ FACTORS = {
     "model.num_classes": ["null", "auto"],
     "schedule.zero_terminal": ["false", "true"],
     "parameterization": ["eps", "x0", "mu", "v"],
-    "variance": ["fixed_beta", "fixed_beta_tilde", "learned_range", "learned_diagonal", "none"],
+    "variance": ["fixed_beta", "fixed_beta_tilde", "learned_range", "learned_diagonal", "optimal", "none"],
     "objective": ["simple", "vlb", "hybrid", "min_snr", "p2", "sigmoid"],
     "decoder": ["discretized_gaussian", "categorical", "gaussian", "states"],
     "timestep": ["uniform", "stratified", "importance", "full_chain"],

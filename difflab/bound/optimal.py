@@ -15,6 +15,7 @@ from .. import tables
 from ..diffusion import Diffusion
 from ..prediction import Reading
 from ..variance._optimal import Optimal
+from ..variance.base import Fitted
 from .base import Design
 from .estimator import Examples, Extras, evaluate_modes, full_float32
 from .noise import key, normal
@@ -38,6 +39,9 @@ class Fit:
 
     def variance(self) -> Optimal:
         return Optimal(torch.from_numpy(self.log_snr), torch.from_numpy(self.mse_x0), self.first)
+
+    def teach(self, variance: Fitted) -> None:
+        variance.take(torch.from_numpy(self.log_snr), torch.from_numpy(self.mse_x0), self.first)
 
 
 def fit(

@@ -13,6 +13,7 @@ from ..bound.verify import affordable
 from ..console import config_tree, duration
 from ..diffusion import Network
 from ..train.trainer import Trainer, memory_gb
+from ..variance.base import Fitted
 from .advise import chain_line
 
 
@@ -30,9 +31,11 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     if settings.max_minutes:
         steps = min(steps, int(60 * settings.max_minutes * trainer.ranks.world / (size * backward)) + 1)
     validations = max(1, steps // settings.val_every) if settings.val_every else 1
+    fit = _nfe(lab.fit, len(lab.data.train), lab) if isinstance(lab.diffusion.variance, Fitted) else 0
+    each = _nfe(lab.validation, len(lab.data.val), lab) + fit + _sampler_nfe(lab, preview=True)
     nfe = {
         "training": steps * size,
-        "validation": validations * (_nfe(lab.validation, len(lab.data.val), lab) + _sampler_nfe(lab, preview=True)),
+        "validation": validations * each,
         "test": _final_nfe(lab) + _sampler_nfe(lab, preview=False),
     }
     seconds = (nfe["training"] * backward + (nfe["validation"] + nfe["test"]) * forward) / trainer.ranks.world

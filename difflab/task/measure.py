@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ from ..bound.shift import measure_shift
 from ..bound.sums import Sums, add_up
 from ..console import Progress
 from ..data.base import Split
-from ..diffusion import Diffusion, unwrapped
+from ..diffusion import PART, Diffusion, unwrapped
 from ..files import UNREADABLE, write_json
 from ..train.signals import Stop
-from ..variance.base import Variance
+from ..variance.base import Fitted, Variance
 from ..variance.fixed_beta import FixedBeta
 from ..variance.fixed_beta_tilde import FixedBetaTilde
 
@@ -68,23 +68,27 @@ def modes(diffusion: Diffusion, design: Design) -> tuple[bool, ...]:
 
 
 def training_fit(
-    lab: Laboratory, diffusion: Diffusion, step: int, directory: Path, stop: Stop
+    lab: Laboratory, diffusion: Diffusion, step: int, directory: Path, stop: Stop, transient: bool = False
 ) -> tuple[dict[bool, Fit], int]:
     """({clip mode: what training examples say of the weights of a `step`}, network evaluations it took): kept in
-    `directory` (a run's bound/), so that it takes none the second time. ({}, 0) where nothing is to be fitted."""
+    `directory` (a run's bound/), so that it takes none the second time. No variance enters it. ({}, 0) where nothing is to be fitted."""
     if not diffusion.priced:
         return {}, 0
+    if isinstance(
+        diffusion.variance, Fitted
+    ):  # by this very fit: neither its pilot nor its identity may depend on the fit before
+        diffusion = replace(diffusion, variance=FIXED["fixed_beta"])
     precision = lab.precision["evaluate"]
     path = directory / f"step_{step:08d}-fit{f'-{precision}' if precision != 'fp32' else ''}.csv"
     record = path.with_suffix(".json")
-    known = identity(lab, diffusion, lab.data.train, lab.config["fit"])
+    known = identity(lab, diffusion, lab.data.train, lab.config["fit"], but=f"{PART}variance.")
     saved = None
     with suppress(*UNREADABLE):
         if json.loads(record.read_bytes()) == known | {"sha256": _sha256(path)}:
             saved = optimal.load(path)
     if (saved := ranks.current().share(saved)) is not None:
         return saved, 0
-    with stage("fitting the optimal variance", stop) as on_batch:
+    with stage("fitting the optimal variance", stop, transient=transient) as on_batch:
         examples = lab.examples(lab.data.train)
         design, pilot_nfe = informed(lab, diffusion, lab.fit, lab.data.train, on_batch)
         fits, nfe = optimal.fit(diffusion, examples, design, lab.device, modes(diffusion, design), on_batch)
@@ -110,10 +114,15 @@ def informed(
     return design.learned(pilot), pilot.nfe
 
 
-def identity(lab: Laboratory, diffusion: Diffusion, split: Split, design: Mapping[str, Any]) -> dict[str, Any]:
-    """What an evaluation's rows depend on: two of equal identity are the same rows."""
+def identity(
+    lab: Laboratory, diffusion: Diffusion, split: Split, design: Mapping[str, Any], but: str | None = None
+) -> dict[str, Any]:
+    """What an evaluation's rows depend on: two of equal identity are the same rows. Weights whose names begin with `but`
+    do not enter them."""
     weights = hashlib.sha256()
     for name, value in sorted(unwrapped(diffusion.model).state_dict().items()):
+        if but and name.startswith(but):
+            continue
         weights.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     levels = hashlib.sha256(diffusion.schedule.log_snr.detach().numpy().tobytes())
     groups = ("process", "parameterization", "variance", "decoder")

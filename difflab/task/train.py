@@ -30,10 +30,11 @@ from ..train import checkpoint
 from ..train.metrics import MetricsFile
 from ..train.signals import Stop
 from ..train.trainer import Settings, Trainer
+from ..variance.base import Fitted
 from . import figures
 from .estimate import forecast
 from .evaluate import finite, say, stem, table, validate
-from .measure import Measurement, stage
+from .measure import Measurement, stage, training_fit
 from .sample import chain_of, columns, draw, picture
 
 GROUPS = ("data", "schedule", "parameterization", "variance", "model", "objective", "timestep")  # the tags of a run
@@ -141,6 +142,7 @@ class Session:
         lab, trainer = self.lab, self.trainer
         self.pending = row
         try:
+            self._fit_variance()
             with stage("validating", self.stop, transient=True) as on_batch:
                 estimate = validate(lab, trainer.averaged, lab.data.val, on_batch)
             sums = add_up(estimate)
@@ -153,6 +155,17 @@ class Session:
             raise
         self.pending = None
         return row | self._keep(sums), self._pictures(x), self._curves()
+
+    def _fit_variance(self) -> None:
+        """Tell a variance that is fitted what training examples say of the averaged weights: the average's own, which is
+        evaluated, and the one that the mean is trained with."""
+        lab, trainer = self.lab, self.trainer
+        fitted = [v for v in (trainer.averaged.variance, trainer.diffusion.variance) if isinstance(v, Fitted)]
+        if fitted:
+            measured = lab.computing(trainer.averaged, "evaluate")
+            fits, _ = training_fit(lab, measured, trainer.step, self.run_dir / "bound", self.stop, transient=True)
+            for variance in fitted:
+                fits[False].teach(variance)
 
     def _keep(self, sums: Sums) -> dict[str, float]:
         """The bound on the validation split with the EMA weights: val/* and bound/bucket_*."""

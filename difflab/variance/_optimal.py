@@ -18,10 +18,21 @@ class Optimal(Variance):
 
     heads = 0
 
-    def __init__(self, log_snr: Tensor, mse_x0: Tensor, first: float) -> None:
+    def __init__(self, log_snr: Tensor, mse_x0: Tensor, first: Tensor | float) -> None:
         self.log_snr, self.mse_x0, self.first = log_snr, mse_x0, first
 
     def excess(self, output: Tensor | None, step: Step) -> Tensor:
-        level = torch.searchsorted(-self.log_snr, -step.t.log_snr).clamp(max=len(self.mse_x0) - 1)
-        jump = torch.exp(step.s.log_snr) * step.c  # SNR_s - SNR_t
-        return torch.where(step.is_first, self.first - step.first_log_var, torch.log1p(jump * self.mse_x0[level]))
+        s = torch.where(step.is_first, step.t.log_snr, step.s.log_snr)  # not computed, then masked: inf has no gradient
+        jump = -torch.exp(s) * torch.expm1(step.t.log_snr - s)  # SNR_s - SNR_t
+        best = torch.log1p(jump * self.mse_at(step.t.log_snr))
+        return torch.where(step.is_first, self.first - step.first_log_var, best)
+
+    def mse_at(self, log_snr: Tensor) -> Tensor:
+        """Exact at the levels of the fit, linear in log SNR between them (a schedule that learns has moved on)."""
+        level = torch.searchsorted(-self.log_snr, -log_snr.detach()).clamp(1, len(self.mse_x0) - 1)
+        before = (level - 1).clamp(min=1)
+        low, high = self.log_snr[level], self.log_snr[before]
+        between = (log_snr > low) & (low < high)
+        share = (high - torch.where(between, log_snr, high)) / torch.where(between, high - low, 1.0)
+        share = torch.where(between, share, 1.0)  # 1 at the level itself, whose log SNR may be -inf
+        return (1 - share) * self.mse_x0[before] + share * self.mse_x0[level]

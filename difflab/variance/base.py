@@ -25,3 +25,12 @@ class Variance(ABC):
 
         `output` is the network's variance head (None where heads = 0). At t = 1 beta_tilde reads beta_tilde_2.
         """
+
+
+class Fitted(Variance):
+    """A variance that is computed from training examples and the averaged weights, at every validation."""
+
+    @abstractmethod
+    def take(self, log_snr: Tensor, mse_x0: Tensor, first: float) -> None:
+        """Become the best for a mean: mse_x0 [T + 1], its squared error of x0_hat per dimension at the levels log_snr [T + 1]
+        (slot 0 unused); first: the best log v at t = 1. float64."""
