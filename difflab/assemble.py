@@ -96,7 +96,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     data: Data = build("data", config["data"])
     check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
-    for group in ("decoder", "process", "schedule", "parameterization", "variance"):
+    for group in ("process", "schedule", "decoder", "parameterization", "variance"):
         context[group] = build(group, config[group], **context)
     check_recovers(str(config["parameterization"]["name"]), context["parameterization"], context["schedule"])
     process: Process = context["process"]

@@ -31,7 +31,7 @@ def unwrapped(model: Any) -> Any:
 def adopt(network: nn.Module, parts: Mapping[str, Any]) -> None:
     """Make those parts of the diffusion (by the name of their field) that are modules submodules of the network: optimizer,
     average, checkpoint and ranks then treat what they learn or remember as they do its weights. Every backward pass of
-    training must reach all of a part's parameters (DistributedDataParallel waits for them)."""
+    training must reach all of a part's parameters, DistributedDataParallel waits for them: add `reach`."""
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             network.add_module(PART + name, part)
@@ -42,6 +42,12 @@ def adopted(network: Any) -> dict[str, Any]:
     network = unwrapped(network)
     children = network.named_children() if isinstance(network, nn.Module) else ()
     return {name.removeprefix(PART): child for name, child in children if name.startswith(PART)}
+
+
+def reach(network: Any, like: Tensor) -> Tensor:
+    """Zero, whose gradient (zero) reaches every parameter of the parts that the network has adopted; a scalar."""
+    parameters = [p for part in adopted(network).values() for p in part.parameters()]
+    return sum(((0 * p).sum() for p in parameters), like.new_zeros(()))
 
 
 @dataclass(frozen=True)

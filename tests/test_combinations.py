@@ -27,7 +27,7 @@ FACTORS = {
     "parameterization": ["eps", "x0", "mu", "v"],
     "variance": ["fixed_beta", "fixed_beta_tilde", "learned_range", "learned_diagonal", "optimal", "none"],
     "objective": ["simple", "vlb", "hybrid", "min_snr", "p2", "sigmoid"],
-    "decoder": ["discretized_gaussian", "categorical", "gaussian", "states"],
+    "decoder": ["discretized_gaussian", "categorical", "gaussian", "learned_gaussian", "states"],
     "timestep": ["uniform", "stratified", "importance", "full_chain"],
     "sampler": ["ancestral", "ddim", "conditioned"],
     "bound": ["exhaustive", "stratified"],
@@ -61,11 +61,16 @@ def refused(row: dict[str, str]) -> bool:
         for data in ([row["data"]] if "data" in row else FACTORS["data"])
         if (row.get("model.num_classes") != "auto" or data in LABELS)
         and ("model" not in row or (data in PICTURES) == (row["model"] != "mlp"))
-        and ("decoder" not in row or (data in LEVELS) == (row["decoder"] != "gaussian"))
+        and (
+            "decoder" not in row
+            or row["decoder"] == "learned_gaussian"
+            or (data in LEVELS) == (row["decoder"] != "gaussian")
+        )
         and (not between_states or data in LEVELS)
         and (row.get("process") != "binomial" or data == "heartbeat")
     ]
-    taught = row.get("objective") != "simple" or not row.get("variance", "").startswith("learned")
+    learned = [row[group] for group in ("variance", "decoder") if row.get(group, "").startswith("learned")]
+    taught = row.get("objective") != "simple" or not learned
     to_zero = row.get("schedule.zero_terminal") == "true" or row.get("schedule") == "linear_abar"
     blind = row.get("parameterization") == "eps" and to_zero
     unmasked = row.get("process") == "absorbing" and kept
@@ -144,6 +149,10 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     [
         (["objective=simple", "variance=learned_range"], "objective=simple"),
         (["objective=simple", "variance=learned_diagonal"], "objective=simple"),
+        (
+            ["objective=simple", "variance=fixed_beta", "decoder=learned_gaussian"],
+            "decoder=learned_gaussian no gradient",
+        ),
         (["objective=min_snr", "objective.vlb_weight=0.0"], "objective.vlb_weight=0.001"),
         (["objective=p2", "objective.vlb_weight=0.0", "variance=learned_diagonal"], "objective.vlb_weight=0.001"),
         (["parameterization=eps", "schedule.zero_terminal=true"], "leaves no signal at t = T"),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from pathlib import Path
 
-from difflab.diffusion import adopt, adopted
+import torch
+from torch import Tensor, nn
+
+from difflab.decoder.learned_gaussian import LearnedGaussian
+from difflab.diffusion import Diffusion, adopt, adopted
+from difflab.objective.vlb import Vlb
+from difflab.optimizer.adam import Adam
 from difflab.precision import in_precision
+from difflab.process.gaussian import Gaussian
+from difflab.schedule.base import Schedule
+from difflab.timestep.base import OneTerm, Stateless, Times
+from difflab.train import checkpoint
 from difflab.train.ema import Ema
+from difflab.train.trainer import Settings, Trainer
 from difflab.variance.fixed_beta import FixedBeta
-from tests.analytic import cosine, diffusion_of, shrinking
+from tests.analytic import PARAMETERIZATIONS, cosine, diffusion_of, shrinking
 
 
 class _Learned(nn.Module):
@@ -39,3 +49,85 @@ def test_an_average_has_its_own_parts_through_whatever_wraps_it() -> None:
 def test_a_function_has_no_parts() -> None:
     diffusion = diffusion_of(shrinking, cosine(10))
     assert diffusion.on(shrinking).schedule is diffusion.schedule
+
+
+class OneForAll(OneTerm, Stateless):
+    """One random t for all examples of a step: most steps have no t = 1."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.T = schedule.T
+
+    def sample(self, batch: int, generator: torch.Generator) -> Times:
+        t = int(torch.randint(1, self.T + 1, (1,), generator=generator))
+        return Times(torch.full((batch,), t), torch.ones(batch, dtype=torch.float64))
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x_t: Tensor, log_snr: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.layer(torch.cat([x_t, log_snr[:, None] / 10], 1))
+
+
+DATA = torch.randint(0, 17, (40, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def trainer(T: int = 4, steps: int = 12) -> Trainer:
+    schedule = cosine(T)
+    decoder, network = LearnedGaussian(17, (3,), schedule, per_channel=True, speed=30.0), Net()
+    adopt(network, {"schedule": schedule, "decoder": decoder})
+    diffusion = Diffusion(network, Gaussian(), schedule, PARAMETERIZATIONS["v"], FixedBeta(ddpm_t1=False), decoder)
+    settings = Settings(
+        steps=steps, max_minutes=None, batch_size=8, accumulate=2, precision="fp32", compile="never", ema_decay=0.9, grad_clip=1.0,
+        skip_nonfinite=0, log_every=4, val_every=0, detect_anomaly=False, profile=False, workers=None,
+    )  # fmt: skip
+    optimizer = Adam(lr=3e-3, warmup_steps=2, decay="cosine", betas=[0.9, 0.99])
+    to_unit = lambda x: x.float() / 8 - 1  # noqa: E731
+    return Trainer(
+        diffusion,
+        Vlb(decoder, schedule),
+        OneForAll(schedule),
+        optimizer,
+        DATA,
+        to_unit,
+        settings,
+        0,
+        torch.device("cpu"),
+    )
+
+
+def test_every_backward_pass_reaches_every_part_whatever_its_batch_looks_at():
+    """Ranks wait for each other's gradients, and Adam moves on where one is zero but not where there is none."""
+    ours, seen = trainer(), set()
+    for step in range(1, 13):
+        ours.step = step
+        t = int(ours.gradient().t[0])
+        seen.add(t == 1)
+        for name, p in ours.model.named_parameters():
+            assert p.grad is not None, name
+            if name == "part_decoder.rate":
+                assert bool((p.grad != 0).all()) == (t == 1)
+        ours.model.zero_grad(set_to_none=True)
+    assert seen == {True, False}
+
+
+def test_parts_learn_are_averaged_and_resumed_bit_by_bit(tmp_path: Path) -> None:
+    whole, begun = trainer(), trainer()
+    whole.run(lambda row: None)
+    for _ in range(5):
+        begun.train_step()
+    saved = checkpoint.save(tmp_path / "step_00000005", begun.state_dict())
+    resumed = trainer()
+    resumed.load_state_dict(checkpoint.load(saved))
+    resumed.run(lambda row: None)
+    for name, part in adopted(whole.model).items():
+        averaged, first = adopted(whole.ema)[name], adopted(trainer().model)[name]
+        assert getattr(whole.averaged, name) is averaged is not part
+        for key, value in part.state_dict().items():
+            assert torch.equal(value, resumed.model.get_parameter(f"part_{name}.{key}"))
+            assert torch.equal(averaged.state_dict()[key], adopted(resumed.ema)[name].state_dict()[key])
+            assert not torch.equal(value, first.state_dict()[key])
+            assert not torch.equal(value, averaged.state_dict()[key])

@@ -39,6 +39,11 @@ class Pair:
     sentence: str
 
 
+def unbounded(run: Setting) -> bool:
+    """No term of the bound is in the loss."""
+    return run.name("objective") == "simple" or run.config["objective"].get("vlb_weight") == 0
+
+
 TABLE = (
     Pair(
         ("objective", "variance"),
@@ -49,6 +54,12 @@ TABLE = (
         ("objective", "variance"),
         lambda run: run.config["objective"].get("vlb_weight") == 0 and run.name("variance").startswith("learned_"),
         "objective={objective} with objective.vlb_weight=0 gives variance={variance} no gradient; set objective.vlb_weight=0.001, or variance=fixed_beta.",
+    ),
+    Pair(
+        ("objective", "decoder"),
+        lambda run: unbounded(run) and run.name("decoder").startswith("learned_"),
+        "objective={objective} without the bound's terms gives decoder={decoder} no gradient; set objective=hybrid, objective.vlb_weight=0.001, or "
+        "decoder=discretized_gaussian (gaussian for continuous data).",
     ),
     Pair(
         ("parameterization", "schedule.zero_terminal"),
@@ -62,7 +73,7 @@ TABLE = (
     ),
     Pair(
         ("decoder", "data"),
-        lambda run: run.name("decoder") != "gaussian" and run.continuous is True,
+        lambda run: run.name("decoder") not in ("gaussian", "learned_gaussian") and run.continuous is True,
         "decoder={decoder} is a probability of grey levels and data={data} is continuous; set decoder=gaussian.",
     ),
     Pair(

@@ -24,7 +24,11 @@ class Gaussian(Decoder):
 
     def nll(self, x0: Tensor, prediction: Prediction) -> Tensor:
         mean, log_var = prediction.gaussian()
-        return per_example(0.5 * ((x0 - mean).square() * torch.exp(-log_var) + log_var + math.log(2 * math.pi)))
+        return -per_example(self.log_prob(x0, mean, log_var))
 
     def shown(self, prediction: Prediction, z: Tensor) -> Tensor:
         return prediction.mean()
+
+    def log_prob(self, x0: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+        """Of every dimension; shapes broadcast."""
+        return -0.5 * ((x0 - mean).square() * torch.exp(-log_var) + log_var + math.log(2 * math.pi))

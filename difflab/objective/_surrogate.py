@@ -11,6 +11,7 @@ from ..bound.terms import bound_term
 from ..decoder.base import Decoder
 from ..errors import ConfigError
 from ..gaussian import BITS, expand, per_example
+from ..learned import learns
 from ..prediction import Prediction
 from ..schedule.base import Schedule
 from .base import Loss, Objective
@@ -24,6 +25,10 @@ class Surrogate(Objective):
     """
 
     def __init__(self, decoder: Decoder, schedule: Schedule, vlb_weight: float) -> None:
+        if learns(decoder) and not vlb_weight:
+            raise ConfigError(
+                "a decoder that learns has no gradient but that of the bound; set objective=hybrid or objective.vlb_weight=0.001."
+            )
         self.decoder, self.schedule, self.vlb_weight = decoder, schedule, vlb_weight
 
     @abstractmethod

@@ -11,7 +11,7 @@ from ..assemble import Laboratory
 from ..bound.base import Design
 from ..bound.verify import affordable
 from ..console import config_tree, duration
-from ..diffusion import Network
+from ..diffusion import Network, reach
 from ..train.trainer import Trainer, memory_gb
 from ..variance.base import Fitted
 from .advise import chain_line
@@ -80,7 +80,7 @@ def _forward_seconds(lab: Laboratory, network: Network, size: int, gradient: boo
         with torch.set_grad_enabled(gradient):
             out = network(x, log_snr, None)
             if gradient:
-                out.sum().backward()
+                (out.sum() + reach(network, out)).backward()
             float(out.detach().sum())  # waits for the device
         taken = time.perf_counter() - started
     return taken / size

@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from .. import ranks
 from ..data.base import UNKNOWN, Stored
-from ..diffusion import Diffusion, Network
+from ..diffusion import Diffusion, Network, reach
 from ..errors import ConfigError
 from ..gaussian import sent
 from ..objective.base import Objective
@@ -278,7 +278,8 @@ class Trainer:
             if self.step == self.nan_at_step:
                 weighted = weighted * math.nan
             terms = self.settings.batch_size * sum(self.timestep.widths)
-            (weighted.sum() / terms * self.ranks.world).backward()  # ranks are averaged
+            mean = weighted.sum() / terms * self.ranks.world  # ranks are averaged
+            (mean + reach(self.model, mean)).backward()
         return torch.stack([result.loss.detach(), result.nats.detach().to(result.loss)], 1).unflatten(0, (-1, width))
 
     def _observe(self) -> None:
