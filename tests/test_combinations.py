@@ -21,7 +21,7 @@ FACTORS = {
     "data": ["digits", "dead_leaves", "heartbeat", "gaussian", "swiss_roll"],
     "model": ["unet_small", "unet", "dit_small", "uvit", "mlp"],
     "process": ["gaussian", "binomial", "categorical", "absorbing"],
-    "schedule": ["linear", "cosine", "sigmoid", "log_linear", "linear_abar"],
+    "schedule": ["linear", "cosine", "sigmoid", "log_linear", "linear_abar", "learned"],
     "model.num_classes": ["null", "auto"],
     "schedule.zero_terminal": ["false", "true"],
     "parameterization": ["eps", "x0", "mu", "v"],
@@ -74,12 +74,16 @@ def refused(row: dict[str, str]) -> bool:
     to_zero = row.get("schedule.zero_terminal") == "true" or row.get("schedule") == "linear_abar"
     blind = row.get("parameterization") == "eps" and to_zero
     unmasked = row.get("process") == "absorbing" and kept
-    return not taught or blind or unmasked or (between_states and gaussian) or not possible
+    moving = row.get("schedule") == "learned" and (
+        row.get("objective", "vlb") != "vlb" or row.get("schedule.zero_terminal") == "true" or between_states
+    )
+    return not taught or blind or moving or unmasked or (between_states and gaussian) or not possible
 
 
 def typed(row: dict[str, str]) -> list[str]:
-    """The row as overrides; linear_abar ends at zero by itself and has no such key."""
-    return [f"{k}={v}" for k, v in row.items() if (k, row["schedule"]) != ("schedule.zero_terminal", "linear_abar")]
+    """The row as overrides; some schedules have no such key as zero_terminal."""
+    without = row["schedule"] in ("linear_abar", "learned")
+    return [f"{k}={v}" for k, v in row.items() if k != "schedule.zero_terminal" or not without]
 
 
 def covering_array() -> list[dict[str, str]]:
@@ -153,6 +157,7 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
             ["objective=simple", "variance=fixed_beta", "decoder=learned_gaussian"],
             "decoder=learned_gaussian no gradient",
         ),
+        (["objective=hybrid", "schedule=learned"], "objective=hybrid easy; set objective=vlb"),
         (["objective=min_snr", "objective.vlb_weight=0.0"], "objective.vlb_weight=0.001"),
         (["objective=p2", "objective.vlb_weight=0.0", "variance=learned_diagonal"], "objective.vlb_weight=0.001"),
         (["parameterization=eps", "schedule.zero_terminal=true"], "leaves no signal at t = T"),

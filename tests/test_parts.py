@@ -14,6 +14,7 @@ from difflab.optimizer.adam import Adam
 from difflab.precision import in_precision
 from difflab.process.gaussian import Gaussian
 from difflab.schedule.base import Schedule
+from difflab.schedule.learned import Learned
 from difflab.timestep.base import OneTerm, Stateless, Times
 from difflab.train import checkpoint
 from difflab.train.ema import Ema
@@ -76,7 +77,7 @@ DATA = torch.randint(0, 17, (40, 3), generator=torch.Generator().manual_seed(0))
 
 
 def trainer(T: int = 4, steps: int = 12) -> Trainer:
-    schedule = cosine(T)
+    schedule = Learned(T=T, first_log_snr=8.0, last_log_snr=-5.0, pieces=2, speed=30.0)
     decoder, network = LearnedGaussian(17, (3,), schedule, per_channel=True, speed=30.0), Net()
     adopt(network, {"schedule": schedule, "decoder": decoder})
     diffusion = Diffusion(network, Gaussian(), schedule, PARAMETERIZATIONS["v"], FixedBeta(ddpm_t1=False), decoder)
@@ -88,7 +89,7 @@ def trainer(T: int = 4, steps: int = 12) -> Trainer:
     to_unit = lambda x: x.float() / 8 - 1  # noqa: E731
     return Trainer(
         diffusion,
-        Vlb(decoder, schedule),
+        Vlb(decoder, schedule, Gaussian()),
         OneForAll(schedule),
         optimizer,
         DATA,

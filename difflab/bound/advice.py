@@ -89,7 +89,7 @@ class Price:
 
 def price(schedule: Schedule, data: Spectrum) -> Price:
     """What T steps of this schedule cost Gaussian data of this spectrum."""
-    log_snr, eigenvalues, dims = schedule.log_snr.numpy(), data.eigenvalues, data.dims
+    log_snr, eigenvalues, dims = schedule.log_snr.detach().numpy(), data.eigenvalues, data.dims
     first, last = np.exp(log_snr[1]), np.exp(log_snr[-1])
     error = _mean_error(log_snr, eigenvalues)
     t = np.arange(2, schedule.T + 1)
@@ -99,7 +99,7 @@ def price(schedule: Schedule, data: Spectrum) -> Price:
         log_left = float(np.log(left).sum())
         log_v = {
             "fixed_beta": -np.logaddexp(0, log_snr[1]),
-            "fixed_beta_tilde": float(schedule.first_log_var),
+            "fixed_beta_tilde": float(schedule.first_log_var.detach()),
             "optimal": float(np.log(error[1])),
         }
     alpha2, log_sigma2 = 1 / (1 + np.exp(-log_snr[-1])), -np.logaddexp(0, log_snr[-1])

@@ -62,6 +62,11 @@ TABLE = (
         "decoder=discretized_gaussian (gaussian for continuous data).",
     ),
     Pair(
+        ("objective", "schedule"),
+        lambda run: run.name("objective") != "vlb" and run.name("schedule") == "learned",
+        "schedule=learned minimises the bound, and would only make objective={objective} easy; set objective=vlb, or schedule=cosine.",
+    ),
+    Pair(
         ("parameterization", "schedule.zero_terminal"),
         lambda run: run.name("parameterization") == "eps" and run.config["schedule"].get("zero_terminal") is True,
         "schedule.zero_terminal=true leaves no signal at t = T, and from parameterization=eps no x_0 follows there; set parameterization=v.",

@@ -25,6 +25,8 @@ class Surrogate(Objective):
     """
 
     def __init__(self, decoder: Decoder, schedule: Schedule, vlb_weight: float) -> None:
+        if learns(schedule):
+            raise ConfigError("a schedule that learns minimises the bound and nothing else; set objective=vlb.")
         if learns(decoder) and not vlb_weight:
             raise ConfigError(
                 "a decoder that learns has no gradient but that of the bound; set objective=hybrid or objective.vlb_weight=0.001."

@@ -9,10 +9,13 @@ from torch import Tensor
 
 
 class Loss(NamedTuple):
-    """loss: in the objective's own units, carries the gradient, [B]; nats: the bound term of each example's t, [B]."""
+    """loss: in the objective's own units, carries the gradient, [B]; nats: the bound term of each example's t, [B];
+    besides: in the units of loss, what each example costs whatever its t, and so without the importance weight, [B] (None:
+    nothing)."""
 
     loss: Tensor
     nats: Tensor
+    besides: Tensor | None = None
 
 
 class Objective(ABC):

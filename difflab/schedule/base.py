@@ -151,8 +151,8 @@ class Schedule:
 
         If it keeps t = 1, p(x_0|x_1) is the whole chain's, whatever its variance reads: the same L_0.
         """
-        tables = (self.log_snr, self.learned_from, self.original)
-        first = self.first_log_var if int(times[0]) == 1 else None
+        tables = (self.log_snr.detach(), self.learned_from.detach(), self.original)
+        first = self.first_log_var.detach() if int(times[0]) == 1 else None
         return Schedule(*(torch.cat([table[:1], table[times]]) for table in tables), first_log_var=first)
 
     def even(self, steps: int) -> Tensor:

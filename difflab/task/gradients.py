@@ -118,7 +118,7 @@ def trainer_of(lab: Laboratory, timestep: Timestep, batch: int) -> Trainer:
         compile="never",
         workers=0,
     )
-    objective = Vlb(lab.diffusion.decoder, lab.diffusion.schedule)
+    objective = Vlb(lab.diffusion.decoder, lab.diffusion.schedule, lab.diffusion.process)
     return Trainer(
         lab.diffusion, objective, timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit, settings, lab.config["seed"], lab.device, lab.data.train.label
     )  # fmt: skip

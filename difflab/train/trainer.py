@@ -278,7 +278,8 @@ class Trainer:
             if self.step == self.nan_at_step:
                 weighted = weighted * math.nan
             terms = self.settings.batch_size * sum(self.timestep.widths)
-            mean = weighted.sum() / terms * self.ranks.world  # ranks are averaged
+            besides = 0.0 if result.besides is None else result.besides.sum()
+            mean = (weighted.sum() + besides) / terms * self.ranks.world  # ranks are averaged
             (mean + reach(self.model, mean)).backward()
         return torch.stack([result.loss.detach(), result.nats.detach().to(result.loss)], 1).unflatten(0, (-1, width))
 
@@ -310,7 +311,7 @@ class Trainer:
         nats, loss = self.meter.read_window()
         schedule, unit = self.diffusion.schedule, self.diffusion.decoder.unit
         prior = self.diffusion.process.prior_kl(x0, schedule.level(torch.full((len(x0),), schedule.T)))
-        prior = self.ranks.gather_parts(prior, self.settings.batch_size).mean()
+        prior = self.ranks.gather_parts(prior.detach(), self.settings.batch_size).mean()
         steps, seconds = self.step - self._logged_at[0], self.seconds - self._logged_at[1]
         self._logged_at = (self.step, self.seconds)
         return {

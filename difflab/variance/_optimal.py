@@ -32,7 +32,7 @@ class Optimal(Variance):
         level = torch.searchsorted(-self.log_snr, -log_snr.detach()).clamp(1, len(self.mse_x0) - 1)
         before = (level - 1).clamp(min=1)
         low, high = self.log_snr[level], self.log_snr[before]
-        between = (log_snr > low) & (low < high)
+        between = (log_snr >= low) & (low < high) & log_snr.isfinite()
         share = (high - torch.where(between, log_snr, high)) / torch.where(between, high - low, 1.0)
-        share = torch.where(between, share, 1.0)  # 1 at the level itself, whose log SNR may be -inf
+        share = torch.where(between, share, 1.0)  # as at the level itself
         return (1 - share) * self.mse_x0[before] + share * self.mse_x0[level]
