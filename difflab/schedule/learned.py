@@ -27,6 +27,8 @@ class Learned(nn.Module, Schedule):
     the parameters, float64 on the CPU (a GPU is waited for), with a graph of its own.
     """
 
+    serves = ("gaussian",)  # x_t between states jumps, and has no gradient
+
     def __init__(self, *, T: int, first_log_snr: float, last_log_snr: float, pieces: int, speed: float) -> None:
         super().__init__()
         check_T(T, 2)
