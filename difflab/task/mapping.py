@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import ranks
 from ..assemble import Laboratory
 from ..diffusion import Diffusion
 from ..errors import ConfigError
@@ -36,7 +35,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=mapping run=RUN_DIR_OR_CHECKPOINT [sampler...]: mapping/step_N.npz of that run; task=report shows it."""
     task = check(config["task"])
     lab, diffusion, step, source = opened(config)
-    home = checkpoint.run_of(source) if ranks.current().first else run_dir
+    home = checkpoint.run_of(source)
     with Stop() as stop:
         chain = None
         if lab.sampler.optimal:

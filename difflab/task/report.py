@@ -43,7 +43,7 @@ def _walk(directory: Path, name: str, config: dict[str, Any], run_dir: Path) -> 
     from .compare import evaluation
     from .evaluate import say
 
-    say(f"{name}: no record of the mapping at {newest.name} yet, so it is walked (task=mapping)")
+    say(f"{name}: no record of the mapping at {newest.name} yet, so it is walked (task.mapping=false leaves it out)")
     try:
         own = evaluation(directory, {**config["bound"], "precision": config["precision"]["evaluate"]}, config)
         option = load_schema().options["task"]["mapping"]
