@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from difflab.decoder.learned_gaussian import LearnedGaussian
 from difflab.diffusion import Diffusion, adopt, adopted
+from difflab.gaussian import BITS
 from difflab.objective.vlb import Vlb
 from difflab.optimizer.adam import Adam
 from difflab.precision import in_precision
@@ -132,3 +133,21 @@ def test_parts_learn_are_averaged_and_resumed_bit_by_bit(tmp_path: Path) -> None
             assert torch.equal(averaged.state_dict()[key], adopted(resumed.ema)[name].state_dict()[key])
             assert not torch.equal(value, first.state_dict()[key])
             assert not torch.equal(value, averaged.state_dict()[key])
+
+
+def test_the_gradient_holds_the_end_of_the_chain_once():
+    """That of the mean of L_T in bits/dim, whatever t was drawn and into how many parts the batch was cut."""
+    ours, found = trainer(), []
+    objective = ours.objective
+    for drop in (False, True):
+        ours.objective = (lambda *given: objective(*given)._replace(besides=None)) if drop else objective  # type: ignore[assignment]
+        ours.step = 3
+        x0 = ours.gradient().x0
+        found.append(ours.model.get_parameter("part_schedule.rate").grad.clone())  # type: ignore[union-attr]
+        ours.model.zero_grad(set_to_none=True)
+    schedule = ours.diffusion.schedule
+    top = schedule.level(torch.full((len(x0),), schedule.T))
+    prior = BITS.per_dim(Gaussian().prior_kl(x0, top), 3).mean()
+    (expected,) = torch.autograd.grad(prior, list(schedule.parameters()))  # type: ignore[attr-defined]
+    assert float(expected.abs().max()) > 1e-4
+    torch.testing.assert_close(found[0] - found[1], expected, rtol=1e-3, atol=1e-6)
