@@ -27,6 +27,7 @@ from .parameterization.base import check_recovers
 from .precision import in_precision, resolve
 from .process.base import Process
 from .sampler.base import Sampler
+from .schedule._continuous import scheduled
 from .timestep.base import Timestep
 from .train import checkpoint
 
@@ -96,7 +97,9 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     data: Data = build("data", config["data"])
     check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
-    for group in ("process", "schedule", "decoder", "parameterization", "variance"):
+    context["process"] = build("process", config["process"], **context)
+    context["schedule"] = scheduled(config["schedule"], config["strata"], **context)
+    for group in ("decoder", "parameterization", "variance"):
         context[group] = build(group, config[group], **context)
     check_recovers(str(config["parameterization"]["name"]), context["parameterization"], context["schedule"])
     process: Process = context["process"]
@@ -107,7 +110,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     model = build("model", node, **context | {"shape": shape, "levels": levels})
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
     adopt(model, chain)
-    model = model.to(device)
+    diffusion = Diffusion(model=model.to(device), **chain)
     parts = {
         "objective": build("objective", config["objective"], **context),
         "timestep": build("timestep", config["timestep"], **context),
@@ -129,13 +132,14 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
             )
     for key in ("sampler", "preview"):
         sampler = parts[key]
-        if sampler.optimal and not process.priced:
+        if sampler.optimal and not diffusion.priced:
+            whose = "schedule.T=inf" if process.priced else f"process={config['process']['name']}"
             raise NotDefined(
-                f"{key}.steps={config[key]['steps']}: no jump of process={config['process']['name']} has a price before it is evaluated; give a number."
+                f"{key}.steps={config[key]['steps']}: no jump of {whose} has a price before it is evaluated; give a number."
             )
         if sampler.optimal:
             check_optimal(context["schedule"].T, sampler.length(context["schedule"]))
-    return Laboratory(config=config, device=device, data=data, diffusion=Diffusion(model=model, **chain), **parts)
+    return Laboratory(config=config, device=device, data=data, diffusion=diffusion, **parts)
 
 
 def check_serve(config: Mapping[str, Any], family: str, parts: Mapping[str, Any]) -> None:

@@ -63,8 +63,9 @@ class Diffusion:
 
     @property
     def priced(self) -> bool:
-        """Whether any jump between two levels is priced by the error of x0_hat, and the mean scored with other variances."""
-        return self.process.priced
+        """Whether any jump between two levels is priced by the error of x0_hat, and the mean scored with other variances. Not in
+        continuous time, where no variance enters and the errors are those of intervals, not of their ends."""
+        return self.process.priced and not self.schedule.continuous
 
     def on(self, model: Network) -> Diffusion:
         """The same with a copy of the network (its average), and with that copy's own of the parts that it has adopted."""

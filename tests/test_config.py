@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from difflab.config.check import check, unknown_key
+from difflab.config.check import check, unknown_key, worded
 from difflab.config.compose import composer, plain, quoted
 from difflab.config.directory import prepare
 from difflab.config.pairs import TABLE, check_pairs, continuous_by_file
@@ -53,6 +53,8 @@ def test_a_whole_number_becomes_a_float_where_floats_are_meant(default: dict[str
         ("schedule.T", None, "schedule.T needs a value"),
         ("schedule.T", "", "schedule.T is empty"),
         ("schedule.T", [10], "must be a whole number"),
+        ("schedule.T", "infinite", "schedule.T=infinite must be a whole number or inf"),
+        ("schedule.T", float("-inf"), "finite"),
         ("schedule.s", float("nan"), "finite"),
         ("schedule.s", float("inf"), "finite"),
         ("optimizer.betas", [0.9, "x"], "optimizer.betas[1]=x must be a number"),
@@ -83,6 +85,15 @@ def test_what_no_file_shows_is_refused(default: dict[str, Any], path: str, value
 @pytest.mark.parametrize("value", [None, 2.5])
 def test_null_is_allowed_where_the_comment_says_so(default: dict[str, Any], value: Any) -> None:
     assert check(changed(default, "trainer.grad_clip", value), SCHEMA)["trainer"]["grad_clip"] == value
+
+
+@pytest.mark.parametrize("value", ["inf", float("inf")])
+def test_the_word_inf_is_text_however_it_is_read(default: dict[str, Any], value: Any) -> None:
+    assert check(changed(default, "schedule.T", value), SCHEMA)["schedule"]["T"] == "inf"
+    assert worded({"schedule": {"T": value, "s": 0.5}, "runs": [1]}) == {
+        "schedule": {"T": "inf", "s": 0.5},
+        "runs": [1],
+    }
 
 
 def test_a_missing_key_is_named(default: dict[str, Any]) -> None:

@@ -77,13 +77,14 @@ class Estimate:
     prior_kl: np.ndarray  # float64 [N] nats
     rows: np.ndarray
     columns: Mapping[str, int]
-    log_snr: np.ndarray  # float64 [T + 1], the evaluated chain
+    log_snr: np.ndarray  # float64 [T + 1], the evaluated chain; in continuous time the edges of its intervals
     dims: int
     unit: Unit
     clip_x0: bool
     rounds: int = 1
     target: Target | None = None
     spent: int | None = None  # network evaluations, where some of them are not among the rows (a round given up)
+    continuous: bool = False
 
     @property
     def examples(self) -> int:

@@ -22,11 +22,12 @@ from ..variance.base import Variance
 from .bands import Bands
 from .base import Design, Plan
 from .estimate import Estimate, bound_column
-from .noise import key, normal
+from .noise import key, normal, uniform
 from .rows import Rows
 from .target import LEAST, Target
 from .terms import bound_term
 
+PLACED = -3  # a word more than noise is keyed with: the place of a level within its interval, in continuous time
 MEASURED = ("nats", "mean_error", "variance_mismatch", "mse_x0", "out_of_range")
 
 
@@ -133,6 +134,7 @@ def evaluate_modes(
                 rows=run.store.array(),
                 columns={name: start + i for i, name in enumerate(names)},
                 log_snr=diffusion.schedule.log_snr.detach().numpy(),
+                continuous=diffusion.schedule.continuous,
                 dims=run.dims,
                 unit=diffusion.decoder.unit,
                 clip_x0=clip,
@@ -248,11 +250,11 @@ class _Pass:
             return np.empty((0, self.store.width), np.float32)
         # In plan order a batch mixes noise levels, as in training; sorted by t it would have one.
         position, t = plan.example, plan.t
-        original = self.diffusion.schedule.original[t]
-        keys = key(self.design.seed, self.examples.index[position], original, plan.draw).to(self.device)
-        eps = normal(keys, self.shape)
+        words = self.examples.index[position], self.diffusion.schedule.original[t], plan.draw
+        eps = normal(key(self.design.seed, *words).to(self.device), self.shape)
         x0 = self.examples.x0(position).to(self.device)
-        step = self.diffusion.schedule.step(t)
+        u = uniform(key(self.design.seed, *words, torch.full_like(t, PLACED)))
+        step = self.diffusion.schedule.drawn(t, u)
         cond = self.examples.cond(position).to(self.device)
         prediction = self.diffusion(self.diffusion.process.noised(x0, step.t, eps), step, cond)
         columns: list[Tensor] = []

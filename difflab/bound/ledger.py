@@ -84,12 +84,22 @@ def build(source: Estimate | Sums) -> Ledger:
         part("mean_error"),
         part("variance_mismatch"),
         rows(sums.mse_x0[1:], math.nan),
-        rows(sums.mse_x0[1:] * np.exp(log_snr[1:]), math.nan),
+        rows(_mse_eps(sums), math.nan),
         rows(out_of_range, math.nan),
         rows(count, estimate.examples).astype(np.int64),
     )
     names = [name.format(u=unit.key) for name in COLUMNS]
     return Ledger(unit, dict(zip(names, columns, strict=True)), totals(sums))
+
+
+def _mse_eps(sums: Sums) -> np.ndarray:
+    """[T]: of x_t at t or, in continuous time, the mean over the interval of which the term is half the width times that."""
+    estimate = sums.estimate
+    mse = sums.mse_x0[1:] * np.exp(estimate.log_snr[1:])
+    if estimate.continuous:
+        width = estimate.log_snr[1:-1] - estimate.log_snr[2:]
+        mse[1:] = 2 * sums.per_t["mean_error"].mean[2:] / (estimate.dims * width)
+    return mse
 
 
 def totals(sums: Sums) -> dict[str, float]:

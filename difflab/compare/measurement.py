@@ -37,6 +37,11 @@ class Measurement:
         return len(self.log_snr) - 1
 
     @property
+    def label(self) -> int | str:
+        """T as it was chosen: inf in continuous time, whose intervals T counts."""
+        return self.result.get("T", self.T)
+
+    @property
     def unit(self) -> Unit:
         return BITS if self.result["unit"] == BITS.key else NATS
 

@@ -95,6 +95,7 @@ class Paired:
     def common_noise(self) -> bool:
         """Whether every example had the same noise in both, at the same t. The t of chains of another length are others."""
         alike = self.first.result.get("bound_seed") == self.second.result.get("bound_seed")
+        alike &= self.first.label == self.second.label  # in continuous time x_t is not at t, but somewhere below
         return alike and self.per_step is not None and self.per_step.shared == 1
 
 

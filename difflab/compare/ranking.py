@@ -124,7 +124,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "nfe_to_settle": settled.nfe if settled else math.nan,
         "examples": len(run.index),
         "nfe": run.value("nfe"),
-        "T": run.T,
+        "T": run.label,
         "seed": str(run.result.get("seed", "")),
         "train_seconds": run.value("train_seconds"),
         "directory": str(run.directory),

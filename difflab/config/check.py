@@ -12,6 +12,7 @@ from .schema import Field, Schema, kind
 
 WORDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "list": "a list [a,b]", "dict": "a mapping {a: b}",
+    "inf": "inf",
 }  # fmt: skip
 
 
@@ -115,7 +116,16 @@ def _mapping(
     return {str(key): _value(f"{path}.{key}", value, fields[key]) for key, value in node.items()}
 
 
+def worded(value: Any) -> Any:
+    """A configuration read from a file as `check` leaves it: infinity is text, which JSON has and an infinity it has not."""
+    if isinstance(value, Mapping):
+        return {key: worded(item) for key, item in value.items()}
+    return "inf" if value == math.inf else value
+
+
 def _value(path: str, value: Any, field: Field) -> Any:
+    if "inf" in field.kinds and worded(value) == "inf":  # the command line reads it as a number, a file as text
+        return "inf"
     if isinstance(value, str) and value in ("None", "none", "NULL") and field.null:
         raise ConfigError(f"{path}={value} is text; type {path}=null for no value.")
     if isinstance(value, str) and value == "None":
@@ -182,7 +192,7 @@ def _choices(package: str, schema: Schema) -> str:
 def _wanted(field: Field) -> str:
     words = [
         WORDS[k]
-        for k in ("int", "float", "bool", "str", "list", "dict")
+        for k in ("int", "float", "bool", "str", "list", "dict", "inf")
         if k in field.kinds and not (k == "int" and "float" in field.kinds)
     ]
     return listed([*(words or ["a value"]), *(["null"] if field.null else [])])

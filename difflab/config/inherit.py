@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..errors import ConfigError
 from ..files import UNREADABLE
 from .arguments import plugins
-from .check import check, listed, show
+from .check import check, listed, show, worded
 from .compose import Composer, plain, quoted
 from .safety import check_safety
 from .schema import Schema
@@ -32,7 +32,8 @@ FROZEN = (
     "variance",
     "model",
     "space",
-)  # what a checkpoint was trained as
+    "strata",
+)  # what a checkpoint was trained as; the last two came later than the first runs
 MACHINE = (  # how the data gets here, not what it is
     "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url",
 )  # fmt: skip
@@ -67,10 +68,10 @@ def load_run(directory: Path) -> Saved:
     try:
         loaded = OmegaConf.load(file)
         raw = OmegaConf.to_container(loaded, resolve=False)
-        if not isinstance(raw, dict) or (lost := [key for key in FROZEN[:-1] if key not in raw]):
+        if not isinstance(raw, dict) or (lost := [key for key in FROZEN[:-2] if key not in raw]):
             raise ValueError(f"it has no {lost[0]}" if isinstance(raw, dict) else "it holds no mapping")
         check_safety({str(k): v for k, v in raw.items()})
-        config = OmegaConf.to_container(loaded, resolve=True)
+        config = worded(OmegaConf.to_container(loaded, resolve=True))
         assert isinstance(config, dict)
         file = directory / ".hydra" / "hydra.yaml"
         choices = OmegaConf.select(OmegaConf.load(file), "hydra.runtime.choices") if file.is_file() else None

@@ -26,6 +26,11 @@ class Setting:
     def name(self, group: str) -> str:
         return str(self.config[group]["name"])
 
+    @property
+    def endless(self) -> bool:
+        """Continuous time."""
+        return self.config["schedule"].get("T") == "inf"
+
     def clips(self, key: str) -> bool:
         return bool(self.config[key].get("clip_x0"))
 
@@ -70,6 +75,28 @@ TABLE = (
         ("parameterization", "schedule.zero_terminal"),
         lambda run: run.name("parameterization") == "eps" and run.config["schedule"].get("zero_terminal") is True,
         "schedule.zero_terminal=true leaves no signal at t = T, and from parameterization=eps no x_0 follows there; set parameterization=v.",
+    ),
+    Pair(
+        ("process", "schedule.T"),
+        lambda run: run.endless and run.name("process") != "gaussian",
+        "schedule.T=inf is continuous time of process=gaussian, and process={process} steps between states; give schedule.T a number.",
+    ),
+    Pair(
+        ("parameterization", "schedule.T"),
+        lambda run: run.endless and run.name("parameterization") == "mu",
+        "schedule.T=inf has no step whose mean parameterization=mu could predict; set parameterization=v.",
+    ),
+    Pair(
+        ("variance", "schedule.T"),
+        lambda run: (
+            run.endless and not run.name("variance").startswith("fixed_")
+        ),  # any other says something of instants
+        "schedule.T=inf has no reverse variance, and variance={variance} would be fitted to L_0 alone; set variance=fixed_beta.",
+    ),
+    Pair(
+        ("timestep.markov", "schedule.T"),
+        lambda run: run.endless and run.config["timestep"].get("markov") is True,
+        "timestep.markov=true follows a path from level to level of a chain, and schedule.T=inf draws its levels anew; set timestep.markov=false.",
     ),
     Pair(
         ("process", "data"),

@@ -1,9 +1,10 @@
 """What may stand in a configuration, read from the YAML files themselves: nothing is declared twice.
 
-A key exists because a file of conf/ shows it; its type is the type of the value shown. Two things a value cannot show
-are written at its comment, where the reader looks for them anyway:
+A key exists because a file of conf/ shows it; its type is the type of the value shown. What a value cannot show
+is written at its comment, where the reader looks for them anyway:
 
     steps: null     # int: length of the chain (null: all T steps)     a null names its type; `list of str`, `str or list`
+    T: 1000         # int or inf: steps of the chain                   the word inf beside numbers
     grad_clip: 1.0  # largest gradient norm (null: no clipping)        `null:` says that null is allowed, too
 """
 
@@ -23,7 +24,7 @@ from ..build import NAME_KEYS
 
 KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
 NODES = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where it is installed: eight times as fast
-_KIND = "int|float|bool|str|list of int|list of float|list of str|list|dict"
+_KIND = "int|float|bool|str|list of int|list of float|list of str|list|dict|inf"
 _TYPED = re.compile(rf"^((?:{_KIND})(?: or (?:{_KIND}))*):")
 
 

@@ -222,7 +222,9 @@ def _facts(ledger: Ledger, pooled: Pooled) -> str:
     facts = [f"{_number(totals.get(unit.key, _sum(ledger)), totals.get(unit.key + '_se', math.nan))} {unit.label}"]
     if "examples" in totals:
         facts.append(f"N = {int(totals['examples']):,}")
-    facts.append(f"T = {_length(ledger):,}")
+    length = _length(ledger)
+    continuous = totals.get("T", length) != length  # inf
+    facts.append(f"T = {totals['T']} in {length:,} pieces" if continuous else f"T = {length:,}")
     if pooled.largest > 1:
         facts.append(f"neighbouring t pooled to at least {ENOUGH} draws (up to {pooled.largest} t)")
     return ",  ".join(facts)

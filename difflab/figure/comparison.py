@@ -58,7 +58,7 @@ def over_t(entries: Sequence[Entry], path: Path) -> Path | None:
     shown, best = pairs[:SHOWN], pairs[0][1].second
     with canvas(path, 8.0, 7.4) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
-        facts = f"paired, 95% bands, T = {best.T:,}; the area of the upper curves is the difference"
+        facts = f"paired, 95% bands, T = {best.label}; the area of the upper curves is the difference"
         head(above, f"Difference to {_brief(best.name)}, over t", facts + _left_out(shown, pairs))
         for (name, pair, steps), colour in zip(shown, COLOURS):
             edges = steps.edges.astype(float)

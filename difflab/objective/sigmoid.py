@@ -26,7 +26,8 @@ class Sigmoid(Surrogate):
         1/2 int sigmoid(bias - l) e^l dl  =  1/2 e^bias [softplus(log_snr_s - bias) - softplus(log_snr_t - bias)]
 
     which tends to 1/2 (SNR_s - SNR_t) as the bias grows and is finite where SNR_t = 0. The schedule drops out: only where
-    it ends and how finely it steps is left. At t = 1, where SNR_s is infinite, the interval is as wide as the next one.
+    it ends and how finely it steps is left. At t = 1, where SNR_s is infinite, the interval is as wide as the next one. In
+    continuous time the integrand is taken where the level was drawn.
     """
 
     def __init__(
@@ -45,7 +46,13 @@ class Sigmoid(Surrogate):
         """Of the mean squared error of x0, in T times bits/dim; float64 [B]."""
         table = self.schedule.log_snr
         next_width = table[1] - table[2] if self.schedule.T > 1 else torch.ones_like(table[0])
-        upper = torch.where(step.is_first, step.t.log_snr + next_width, step.s.log_snr)
-        zero = torch.zeros_like(upper)
-        softplus = [torch.logaddexp(zero, log_snr - self.bias) for log_snr in (upper, step.t.log_snr)]
-        return self.bias + torch.log(softplus[0] - softplus[1]) + math.log(0.5 * self.schedule.T / BITS.nats)
+        here = step.t.log_snr
+        first = self._softplus(here + next_width) - self._softplus(here)
+        mass = torch.where(
+            step.is_first, first, step.integral(self._softplus, lambda at: torch.sigmoid(at - self.bias))
+        )
+        return self.bias + torch.log(mass) + math.log(0.5 * self.schedule.T / BITS.nats)
+
+    def _softplus(self, log_snr: Tensor) -> Tensor:
+        """The primitive of sigmoid(bias - l) e^(l - bias) = sigmoid(l - bias)."""
+        return torch.logaddexp(torch.zeros_like(log_snr), log_snr - self.bias)

@@ -12,7 +12,9 @@ Everything here is float64 on the CPU, shape [B]; `gaussian.expand` casts a coef
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from torch.nn.functional import logsigmoid
 from ..errors import ConfigError
 
 LONGEST = 1_000_000
+INF = "inf"  # schedule.T in continuous time (_continuous.py)
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,12 @@ class Step:
         """log beta - log beta_tilde >= 0, without their common factor."""
         return torch.where(self.is_first, self.log_beta - self.first_log_var, self.t.log_var - self.s.log_var)
 
-    def __getitem__(self, rows: Tensor) -> Step:
-        return Step(self.s[rows], self.t[rows], self.first_log_var[rows], self.learned_from[rows])
+    def integral(self, primitive: Callable[[Tensor], Tensor], density: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of a density over log SNR between the two levels, from its `primitive`; float64 [B]."""
+        return primitive(self.s.log_snr) - primitive(self.t.log_snr)
+
+    def __getitem__(self, rows: Tensor) -> Self:
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @property
     def learned(self) -> Step:
@@ -105,7 +112,11 @@ class Schedule:
     `learned_from` [T + 1] is the log SNR next below each level on that chain (see Step), `original` int64 [T + 1] the t
     of each level there, which keys evaluation noise (a part sees the same x_t as the whole), and `first_log_var` what
     stood for log beta_tilde at its t = 1. Else all are the chain's own.
+
+    continuous: whether the levels are no more than the edges of intervals in which the terms draw theirs.
     """
+
+    continuous = False
 
     def __init__(
         self,
@@ -127,6 +138,11 @@ class Schedule:
     def T(self) -> int:
         return len(self.log_snr) - 1
 
+    @property
+    def label(self) -> int | str:
+        """T as it is chosen, and as results say it."""
+        return INF if self.continuous else self.T
+
     def level(self, t: Tensor) -> Level:
         """t int64 [B] in 0..T."""
         return Level(self.log_snr[t])
@@ -138,6 +154,11 @@ class Schedule:
         """
         s = t - 1 if s is None else s
         return Step(self.level(s), self.level(t), self.first_log_var.expand(len(t)), Level(self.learned_from[t]))
+
+    def drawn(self, t: Tensor, u: Tensor) -> Step:
+        """What the bound's term at t is evaluated with: the step to t or, in continuous time, a level between s and t, by
+        uniform numbers u in [0, 1), float64 [B]."""
+        return self.step(t)
 
     def _own_first_log_var(self) -> Tensor:
         """log beta_tilde_2 (log beta_1 if T = 1), as in DDPM."""

@@ -15,7 +15,7 @@ from ..build import build
 from ..data.base import Data
 from ..errors import ConfigError
 from ..gaussian import BITS, NATS, Unit
-from ..schedule.base import Schedule
+from ..schedule.base import INF, Schedule
 
 LENGTHS = (10, 25, 50, 100, 250, 500, 1000, 2000, 4000, 10_000)
 CHEAP = 3e8  # examples x dims^2: some hundredths of a second
@@ -23,6 +23,10 @@ CHEAP = 3e8  # examples x dims^2: some hundredths of a second
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=advise [task.gap=0.01]: prints the table, writes advice.csv; {"T": {variance: the smallest T or None}}."""
+    if config["schedule"]["T"] == INF:
+        raise ConfigError(
+            "task=advise prices chains by their length, and schedule.T=inf has none; give schedule.T a number."
+        )
     if not config["task"]["gap"] > 0:
         raise ConfigError(f"task.gap={config['task']['gap']} must be positive; 0.01 is a good value.")
     data: Data = build("data", config["data"])

@@ -95,6 +95,9 @@ def table(result: Mapping[str, Any], lab: Laboratory) -> str:
     """The printed table, for people."""
     unit = lab.diffusion.decoder.unit
     text = bound_table(result, result["floors"], unit)
+    if lab.diffusion.schedule.continuous:
+        pieces = lab.diffusion.schedule.T - 1
+        text += f"\nT = inf: sum L_t-1 is 1/2 int |eps - eps_hat|^2 d(log SNR), a level drawn in each of {pieces:,} pieces; no reverse variance enters"
     if variances := result.get("variances"):
         text += "\n" + variance_lines(variances, unit)
     if gain := result.get("information_gain"):

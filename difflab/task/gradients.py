@@ -21,7 +21,7 @@ from .. import tables
 from ..assemble import Laboratory
 from ..build import build
 from ..config.schema import load_schema
-from ..errors import ConfigError
+from ..errors import ConfigError, NotDefined
 from ..objective.vlb import Vlb
 from ..timestep.base import Timestep
 from ..timestep.importance import Importance
@@ -69,9 +69,12 @@ def samplers(lab: Laboratory) -> Iterator[tuple[str, Timestep]]:
                 for word, markov in (("a path", True), ("independent", False))
             }
         for name, values in variants.items():
-            timestep: Timestep = build(
-                "timestep", values, process=lab.diffusion.process, schedule=lab.diffusion.schedule
-            )
+            try:
+                timestep: Timestep = build(
+                    "timestep", values, process=lab.diffusion.process, schedule=lab.diffusion.schedule
+                )
+            except NotDefined:  # a path, in continuous time
+                continue
             if isinstance(timestep, Importance):
                 learn(lab, timestep)
             yield name, timestep

@@ -38,6 +38,7 @@ from ..console import Progress
 from ..data.base import Split
 from ..diffusion import PART, Diffusion, unwrapped
 from ..files import UNREADABLE, write_json
+from ..schedule.base import INF
 from ..train.signals import Stop
 from ..variance.base import Fitted, Variance
 from ..variance.fixed_beta import FixedBeta
@@ -124,7 +125,8 @@ def identity(
         if but and name.startswith(but):
             continue
         weights.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    levels = hashlib.sha256(diffusion.schedule.log_snr.detach().numpy().tobytes())
+    schedule = diffusion.schedule
+    levels = hashlib.sha256(schedule.log_snr.detach().numpy().tobytes() + INF.encode() * schedule.continuous)
     groups = ("process", "parameterization", "variance", "decoder")
     return {
         "weights": weights.hexdigest(), "split": split.sha256, "log_snr": levels.hexdigest(), "design": dict(design),
@@ -183,8 +185,8 @@ class Measurement:
             "bound_seed": self.design.seed,
             "bound": dict(self.lab.config["bound"]),
             "precision": self.lab.precision["evaluate"],
-            "T": own.T,
             **({"condition": "label"} if self.lab.classes else {}),
+            "T": self.diffusion.schedule.label,
         }
 
     def _shift(self, plain: Diffusion, estimate: Estimate) -> dict[str, Any]:
@@ -226,11 +228,9 @@ class Measurement:
             return evaluate_modes(self.diffusion, examples, design, lab.device, extras, on_batch, store), pilot_nfe
 
     def _extras(self, clip: bool) -> Extras:
-        if not self.diffusion.priced:
-            return Extras()
-        shape = self.lab.data.shape
-        bands = Bands(*shape[1:]) if len(shape) == 3 else None
-        return Extras({**FIXED, "optimal": self.fits[clip].variance()}, bands)
+        shape, diffusion = self.lab.data.shape, self.diffusion
+        bands = Bands(*shape[1:]) if len(shape) == 3 and diffusion.process.priced else None
+        return Extras({**FIXED, "optimal": self.fits[clip].variance()} if diffusion.priced else {}, bands)
 
     def _write(self, estimate: Estimate, sums: Sums, own: bool) -> dict[str, Any]:
         """The files of one clip mode; its totals."""

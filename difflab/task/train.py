@@ -233,7 +233,7 @@ class Session:
             f"best_val_{key}": trainer.best,
             "step": trainer.step,
             "seed": lab.config["seed"],
-            "choices": self._choices() | {"T": lab.diffusion.schedule.T},
+            "choices": self._choices() | {"T": lab.diffusion.schedule.label},
             "compute": trainer.compute.state() | {"ranks": self.ranks.world},
             "parameters": sum(p.numel() for p in lab.model.parameters()),
             "train_seconds": trainer.seconds,

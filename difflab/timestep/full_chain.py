@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, NotDefined
 from ..process.base import Process
 from ..schedule.base import Schedule
 from .base import Draw, Stateless, Times
@@ -25,6 +25,10 @@ class FullChain(Stateless):
         if not 1 <= chunk <= schedule.T:
             raise ConfigError(
                 f"timestep.chunk={chunk} must lie in 1..{schedule.T} (schedule.T): so many terms of each example in one network call."
+            )
+        if markov and schedule.continuous:
+            raise NotDefined(
+                "timestep.markov=true follows a path from level to level of a chain, and schedule.T=inf draws its levels anew; set timestep.markov=false."
             )
         self.process, self.schedule, self.chunk, self.markov, T = process, schedule, chunk, markov, schedule.T
         self.times = torch.arange(1, T + 1)

@@ -244,8 +244,9 @@ class Trainer:
         found: list[Tensor] = []  # of each draw [B, n, 2]
         for draw in self.timestep.draws(batch, noise["cpu"], partial(self._normal, noise["device"])):
             drawn.append(draw.times)
+            u = torch.rand(draw.times.t.shape, generator=noise["cpu"], dtype=torch.float64)
             last = len(drawn) == len(self.timestep.widths)
-            parts = [self._backward(x0, cond, draw, rows, last and rows is self.micro[-1]) for rows in self.micro]
+            parts = [self._backward(x0, cond, draw, u, rows, last and rows is self.micro[-1]) for rows in self.micro]
             found.append(self.ranks.gather_parts(torch.cat(parts), batch))
         t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
         losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
@@ -262,15 +263,15 @@ class Trainer:
         shape = (self.settings.batch_size, *self.shape)
         return torch.randn(shape, generator=generator, device=self.device)[self.rows]
 
-    def _backward(self, x0: Tensor, cond: Tensor, draw: Draw, rows: Tensor, last: bool) -> Tensor:
+    def _backward(self, x0: Tensor, cond: Tensor, draw: Draw, u: Tensor, rows: Tensor, last: bool) -> Tensor:
         """Gradient of one micro-batch, scaled so that micro-batches of all draws and ranks add up to the mean over the step's
         terms; [b, n, 2]: the objective's unweighted losses and the bound's terms (nats). `last`: of the whole step."""
         on_device = sent(rows, self.device)
-        t, iw = (values[self.rows][rows].flatten() for values in draw.times)
+        t, iw, u = (values[self.rows][rows].flatten() for values in (*draw.times, u))
         width = draw.eps.shape[1]
         eps = draw.eps[on_device].flatten(0, 1)
         x0, cond = (values[on_device].repeat_interleave(width, 0) for values in (x0, cond))
-        step = self.diffusion.schedule.step(t)
+        step = self.diffusion.schedule.drawn(t, u)
         with nullcontext() if last or self.ranks.world == 1 else self.averaging.no_sync():  # type: ignore[operator]
             prediction = self.trained(self.diffusion.process.noised(x0, step.t, eps), step, cond)
             result = self.objective(prediction, x0, eps)
