@@ -279,3 +279,11 @@ def test_a_95_percent_interval_holds_the_truth(design: str) -> None:
         count("over log SNR", result.over_log_snr, np.append(curve, truth.sum()))
     coverage = {name: inside / all_of_them for name, (inside, all_of_them) in held.items()}
     assert all(0.93 <= value <= 0.97 for value in coverage.values()), coverage
+
+
+def test_a_drawn_level_is_no_level_of_a_chain(make_run: MakeRun, terms_of_two: tuple[np.ndarray, np.ndarray]) -> None:
+    a, b = terms_of_two
+    drawn = make_run("a", a, T="inf")
+    assert pair(drawn, make_run("b", b, T="inf")).common_noise
+    result = pair(drawn, make_run("c", b))
+    assert result.per_step is not None and not result.common_noise and result.first.label == "inf"

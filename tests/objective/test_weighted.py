@@ -17,6 +17,7 @@ from difflab.objective.p2 import P2
 from difflab.objective.sigmoid import Sigmoid
 from difflab.objective.vlb import Vlb
 from difflab.prediction import Prediction
+from difflab.schedule._continuous import Continuous
 from difflab.schedule.base import Schedule
 from difflab.variance.base import Variance
 from difflab.variance.fixed_beta import FixedBeta
@@ -25,6 +26,7 @@ from difflab.variance.learned_range import LearnedRange
 from tests.analytic import (
     PARAMETERIZATIONS,
     SCHEDULES,
+    TO_ZERO,
     constant,
     cosine,
     diffusion_of,
@@ -106,6 +108,16 @@ def test_sigmoids_weight_is_the_integral_over_each_steps_log_snr(bias):
     integral = (torch.sigmoid(bias - points) * torch.exp(points)).mean(1) * (high - low)[:, 0]
     made = weights(lambda schedule: sigmoid(schedule=schedule, bias=bias), "x0", schedule)
     torch.testing.assert_close(made, 0.5 * T * integral / math.log(2), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("make", [cosine, TO_ZERO["cosine"]])
+def test_in_continuous_time_sigmoids_weight_is_that_integral_on_average_over_the_drawn_level(make):
+    chain = make(T)
+    edges, objective = Continuous(chain), sigmoid(schedule=chain, bias=2.0)
+    u = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+    t = times(T, 4000)
+    drawn = torch.exp(objective.log_weight(edges.drawn(t, u.repeat(T)))).reshape(T, -1).mean(1)
+    torch.testing.assert_close(drawn, torch.exp(objective.log_weight(chain.step(times(T, 1)))), rtol=1e-5, atol=0)
 
 
 def test_with_a_large_bias_sigmoid_is_the_bound_of_beta_tilde():
