@@ -103,8 +103,13 @@ def test_what_is_defined_trains_and_is_measured(choices: list[str]) -> None:
         lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
         Settings(**lab.config["trainer"]), 0, lab.device,
     )  # fmt: skip
-    rows: list[dict[str, float]] = []
+    rows, seen = list[dict[str, float]](), list[torch.Tensor]()
+    hook = lab.model.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
     trainer.run(rows.append)
+    hook.remove()
+    levels, edges = torch.cat(seen), lab.diffusion.schedule.log_snr.float()
+    drawn = levels[~torch.isin(levels, edges)]
+    assert len(drawn.unique()) == len(drawn) == int((levels != edges[1]).sum())
     assert all(math.isfinite(value) for row in rows for value in row.values()) and any(rows)
     estimate = evaluate(trainer.averaged, lab.examples(lab.data.val), lab.bound)
     assert np.isfinite(estimate.totals()).all() and (estimate.whole().column("variance_mismatch") == 0).all()
