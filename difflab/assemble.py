@@ -28,6 +28,7 @@ from .precision import in_precision, resolve
 from .process.base import Process
 from .sampler.base import Sampler
 from .schedule._continuous import scheduled
+from .space.base import Space
 from .timestep.base import Timestep
 from .train import checkpoint
 
@@ -55,6 +56,16 @@ class Laboratory:
     def model(self) -> Module:
         assert isinstance(self.diffusion.model, Module)
         return self.diffusion.model
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the chain's x_0: of the data, or of z."""
+        return self.diffusion.space.shape_of(self.data.shape)
+
+    @property
+    def levels(self) -> int | None:
+        """Of the chain's x_0."""
+        return self.data.levels if self.diffusion.space.identity else None
 
     def examples(self, split: Split) -> Examples:
         """A split for the evaluators, which turn it into the model's units batch by batch."""
@@ -86,6 +97,10 @@ class Laboratory:
         state = checkpoint.load(source)
         self.check_same(state, source)
         load_weights(self.model, state["ema"], path)
+        if not self.diffusion.space.ready:
+            raise ConfigError(
+                f"{source} was saved before its space had learned what it must know; go on with that run first: resume={checkpoint.run_of(source)}."
+            )
         return replace(self.diffusion, model=self.model.eval()), int(state["step"])
 
 
@@ -97,6 +112,11 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     data: Data = build("data", config["data"])
     check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
+    space: Space = build("space", config["space"], **context)
+    context |= {
+        "shape": space.shape_of(data.shape),
+        "levels": data.levels if space.identity else None,
+    }  # of the chain's x_0
     context["process"] = build("process", config["process"], **context)
     context["schedule"] = scheduled(config["schedule"], config["strata"], **context)
     for group in ("decoder", "parameterization", "variance"):
@@ -106,9 +126,10 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     process.check(context["schedule"])
     context["heads"] = context["variance"].heads
     node = with_classes(config["model"], data, str(config["data"]["name"]))
-    shape, levels = process.seen_as(data.shape, data.levels)
+    shape, levels = process.seen_as(context["shape"], context["levels"])
     model = build("model", node, **context | {"shape": shape, "levels": levels})
     chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
+    chain["space"] = space
     adopt(model, chain)
     diffusion = Diffusion(model=model.to(device), **chain)
     parts = {

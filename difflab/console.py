@@ -79,6 +79,7 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
         ("", "  mean error", "mean_error"),
         ("", "  variance mismatch", "variance_mismatch"),
         ("L_0", "decoder", "decoder_nll"),
+        *(("x -> z", name.removeprefix("space_").replace("_", " "), name) for name in totals if _is_term(name)),
         ("L", f"bound{given}", unit.key),
         ("", "  with the best isotropic variance", f"{unit.key}_optimal_variance"),
     ]
@@ -93,7 +94,9 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
             continue
         if key == unit.key:
             text.append("-" * 71)
-        text.append(f"{symbol:<10}{name:<36}{_number(totals[key]):>11} {_error(totals.get(key + '_se')):>12}".rstrip())
+        se = totals.get(f"{key}_se")
+        error = "" if se is None or se < 1e-14 * abs(totals[key]) else _error(se)  # a constant has none
+        text.append(f"{symbol:<10}{name:<36}{_number(totals[key]):>11} {error:>12}".rstrip())
     if given:
         text.append(
             f"conditional on the {totals['condition']}, which the network is told and no bit is counted for; the floors are of p(x)"
@@ -138,6 +141,13 @@ def with_error(totals: Mapping[str, Any], unit: Unit) -> str:
     return f"{_number(totals[unit.key])} {_error(totals.get(f'{unit.key}_se'))}".rstrip()
 
 
+def alone_line(value: float, totals: Mapping[str, Any], unit: Unit) -> str:
+    """What the space is worth without the chain, and what the chain gains."""
+    gain, se = totals["chain_gain"], totals.get("chain_gain_se")
+    alone = with_error({unit.key: value, f"{unit.key}_se": totals.get(f"{unit.key}_without_chain_se")}, unit)
+    return f"the space alone, with its own law of z in place of the chain: {alone} {unit.label}; the chain gains {gain:.4f} {_error(se)}".rstrip()
+
+
 def gain_line(gain: Mapping[str, Any]) -> str:
     """`information_gain` of result.json, for people."""
     error, ceiling = _error(gain["K_se"]), gain["ceiling"]
@@ -170,6 +180,11 @@ def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: U
             note = f"   <- {what}: the bound is {difference}"
         lines.append(f"{'':<10}{name:<36}{value:>11.4f}{note}")
     return lines
+
+
+def _is_term(name: str) -> bool:
+    """Whether a total is that of a space's term (and not a part of its error, or the time it took)."""
+    return name.startswith("space_") and not name.endswith(("_se", "_se_between", "_se_noise", "_seconds"))
 
 
 def _error(se: float | None) -> str:

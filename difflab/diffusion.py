@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .decoder.base import Decoder
+from .gaussian import Unit
 from .parameterization.base import Parameterization
 from .prediction import Reading
 from .process.base import Process
 from .schedule.base import Schedule, Step
+from .space.base import Space
+from .space.identity import Identity
 from .variance.base import Variance
 
 PART = "part_"  # what a network's submodules are called that are no part of its own computation
@@ -60,6 +63,12 @@ class Diffusion:
     parameterization: Parameterization
     variance: Variance
     decoder: Decoder
+    space: Space = field(default_factory=Identity)  # x_0 of the chain is its z
+
+    @property
+    def unit(self) -> Unit:
+        """What the bound is reported in."""
+        return self.space.unit or self.decoder.unit
 
     @property
     def priced(self) -> bool:

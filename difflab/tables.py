@@ -13,6 +13,7 @@ import numpy as np
 from .files import write_atomically
 
 Columns = dict[str, np.ndarray]  # all of one length: floats, int64 or text
+SPACE = "space_"  # what the names of the terms begin with that a space adds to a bound
 
 
 def save(path: Path, columns: Mapping[str, np.ndarray]) -> Path:

@@ -149,6 +149,12 @@ def test_types_are_read_from_values_and_comments(tmp_path: Path) -> None:
         (["data=swiss_roll", "decoder=discretized_gaussian"], "data=swiss_roll is continuous"),
         (["data=swiss_roll", "decoder=categorical"], "data=swiss_roll is continuous"),
         (["decoder=gaussian"], "data=digits has grey levels"),
+        (["space=whiten", "decoder=discretized_gaussian"], "the z of space=whiten is continuous; set decoder=gaussian"),
+        (
+            ["space=whiten", "bound.clip_x0=true"],
+            "bound.clip_x0=true needs a range to clip to and the z of space=whiten",
+        ),
+        (["space=whiten", "validation.clip_x0=true"], "validation.clip_x0=true needs a range to clip to and the z"),
         (["data=gaussian", "bound.clip_x0=true"], "bound.clip_x0=true needs data with a range"),
         (["data=gaussian", "validation.clip_x0=true"], "validation.clip_x0=true needs data with a range"),
     ],

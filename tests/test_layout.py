@@ -95,11 +95,11 @@ def test_experiments_compose(experiment: str) -> None:
         check(plain(composing.compose([f"experiment={experiment}"])), SCHEMA)
 
 
-def test_data_comes_after_what_it_overrides() -> None:
+def test_data_and_then_space_come_after_what_they_override() -> None:
     defaults = [
         next(iter(d)) for d in yaml.safe_load((CONF / "config.yaml").read_text())["defaults"] if isinstance(d, dict)
     ]
-    assert defaults.index("data") > max(defaults.index("model"), defaults.index("decoder"))
+    assert defaults.index("space") > defaults.index("data") > max(defaults.index("model"), defaults.index("decoder"))
 
 
 def test_only_the_rim_imports_hydra() -> None:

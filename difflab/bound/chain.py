@@ -196,10 +196,12 @@ def table(
     unit: Unit,
     replicates: Replicates | None = None,
     steps: Sequence[int] = STEPS,
+    scale: float | None = None,
 ) -> Columns:
     """The bound of K-step chains, evenly spaced and optimal, for each variance: the shape of Analytic-DPM's table 1.
 
     fit_mse_x0, from training data, chooses the optimal chain and the optimal variance; mse_x0, held out, scores both.
+    prior_kl: L_T, with whatever a space adds (nats); `scale`: nats -> the unit, where that is not per dimension of the chain.
     decoder_nll: L_0 in nats for each variance, whose own v it is at t = 1. Standard errors by the jackknife over
     `replicates` (the fit is held fixed); NaN without them. The columns of an actual K-step evaluation are left NaN for
     the caller to fill. There is no row for an optimal chain longer than CANDIDATES and shorter than T, and none for any
@@ -207,7 +209,7 @@ def table(
     """
     T = len(log_snr) - 1
     lengths = sorted({K for K in steps if 2 <= K < T} | {T})
-    levels, scale = candidates(T), 1 / (dims * unit.nats)
+    levels, scale = candidates(T), scale or 1 / (dims * unit.nats)
     rows = []
     for variance in VARIANCES:
         jumps = Jumps(log_snr, mse_x0, fit_mse_x0, dims, variance)

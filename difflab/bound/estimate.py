@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -78,13 +78,16 @@ class Estimate:
     rows: np.ndarray
     columns: Mapping[str, int]
     log_snr: np.ndarray  # float64 [T + 1], the evaluated chain; in continuous time the edges of its intervals
-    dims: int
+    dims: int  # of the chain's x_0
     unit: Unit
     clip_x0: bool
     rounds: int = 1
     target: Target | None = None
     spent: int | None = None  # network evaluations, where some of them are not among the rows (a round given up)
     continuous: bool = False
+    x_dims: int | None = None  # of the data, where the chain runs in another space
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)  # what that space adds: {term: float64 [N] nats}
+    plain_nll: np.ndarray | None = None  # float64 [N] nats: -log p(z) in the space's own model (Space.plain_nll)
 
     @property
     def examples(self) -> int:
@@ -112,14 +115,23 @@ class Estimate:
     @property
     def scale(self) -> float:
         """nats per example -> the unit, per dimension."""
-        return 1 / (self.dims * self.unit.nats)
+        return 1 / ((self.x_dims or self.dims) * self.unit.nats)
+
+    @property
+    def fixed(self) -> np.ndarray:
+        """What no draw of t changes: L_T and the space's parts, nats, float64 [N]."""
+        return sum(self.parts.values(), start=self.prior_kl)
 
     def first(self, count: int) -> Estimate:
         """The same of the first examples alone."""
         count = min(count, self.examples)
         per_round = self.rows.reshape(self.rounds, self.examples, -1, self.rows.shape[1])
         rows = np.ascontiguousarray(per_round[:, :count]).reshape(-1, self.rows.shape[1])
-        return replace(self, index=self.index[:count], prior_kl=self.prior_kl[:count], rows=rows)
+        parts = {name: values[:count] for name, values in self.parts.items()}
+        plain = None if self.plain_nll is None else self.plain_nll[:count]
+        return replace(
+            self, index=self.index[:count], prior_kl=self.prior_kl[:count], rows=rows, parts=parts, plain_nll=plain
+        )
 
     def blocks(self) -> Iterator[Block]:
         """The rows, a few examples at a time."""
@@ -146,4 +158,4 @@ class Estimate:
     def totals(self, name: str = "nats") -> np.ndarray:
         """The bound of each example by each draw, nats, float64 [N, draws]; their mean over draws is its estimate."""
         sums = [block.table(name).sum(2) for block in self.blocks()]
-        return self.prior_kl[:, None] + np.concatenate(sums)
+        return self.fixed[:, None] + np.concatenate(sums)

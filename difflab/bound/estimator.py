@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,12 @@ from ..data.base import UNKNOWN, Stored
 from ..diffusion import Diffusion
 from ..gaussian import per_example
 from ..prediction import Reading
+from ..space.base import Encoded, Space
 from ..variance.base import Variance
 from .bands import Bands
 from .base import Design, Plan
 from .estimate import Estimate, bound_column
-from .noise import key, normal, uniform
+from .noise import SPACE, key, normal, uniform
 from .rows import Rows
 from .target import LEAST, Target
 from .terms import bound_term
@@ -58,6 +60,17 @@ class Examples:
         if isinstance(rows, slice):
             rows = torch.arange(len(self))[rows]  # a slice of x may read nothing yet
         return self.to_unit(self.x[rows])
+
+
+def encoded(space: Space, examples: Examples, rows: Tensor | slice, seed: int, device: torch.device | str) -> Encoded:
+    """Some of the examples in the chain's space. The noise that z is drawn with is keyed by the example alone: every term of
+    it, in every run, is one of the same z. (In the space of the data they are where they are stored, not on the device.)"""
+    x0 = examples.x0(rows)
+    if space.identity:
+        return space.encode(x0, None)
+    shape, index = space.noise_of(tuple(x0.shape[1:])), examples.index[rows]
+    noise = None if shape is None else normal(key(seed, index, torch.full_like(index, SPACE)).to(device), shape)
+    return space.encode(x0.to(device), noise)
 
 
 @dataclass(frozen=True)
@@ -136,11 +149,12 @@ def evaluate_modes(
                 log_snr=diffusion.schedule.log_snr.detach().numpy(),
                 continuous=diffusion.schedule.continuous,
                 dims=run.dims,
-                unit=diffusion.decoder.unit,
+                unit=diffusion.unit,
                 clip_x0=clip,
                 rounds=rounds,
                 target=target,
                 spent=run.at,
+                **run.of_space(count),
             )
         )
         start += len(names)
@@ -162,12 +176,16 @@ class _Pass:
     ) -> None:
         self.diffusion, self.examples, self.design, self.device = diffusion, examples, design, device
         self.modes, self.on_batch, self.store = modes, on_batch, store
-        self.shape = tuple(examples.x.shape[1:])
-        self.dims, self.T = math.prod(self.shape), diffusion.schedule.T
+        x_shape, space = tuple(examples.x.shape[1:]), diffusion.space
+        self.shape = space.shape_of(x_shape)
+        self.dims, self.x_dims, self.T = math.prod(self.shape), math.prod(x_shape), diffusion.schedule.T
         self.per_example = design.rows(self.T)
         self.budget = len(examples) * self.per_example
         self.at = 0  # rows behind us, counted from the first of the first round
         self.prior_kl = np.zeros(len(examples))
+        self.parts = {name: np.zeros(len(examples)) for name in space.terms}
+        self.plain_nll = np.full(len(examples), math.nan)
+        self.z, self.z_start = torch.empty(0), 0  # the examples that are being evaluated, and where they begin
         self.ranks = ranks.current()
         self.there = self.store.open(sum(len(MEASURED) + len(extras.names) for extras in modes.values()))
         if self.ranks.world > 1:  # every rank holds all rows; those of an earlier process are rank 0's to know
@@ -179,8 +197,7 @@ class _Pass:
 
     def to_the_end(self) -> tuple[int, int, Target | None]:
         """(rounds, examples of each, what became of the target)."""
-        unit = self.diffusion.decoder.unit
-        scale = 1 / (self.dims * unit.nats)
+        scale = 1 / (self.x_dims * self.diffusion.unit.nats)
         target = Target(self.design.target_se, self.design.draws) if self.design.target_se else None
         at_once = min(self.design.batch_size, LEAST * self.per_example) if target else self.design.batch_size
         size = max(1, at_once // self.per_example)  # a target is looked at every so many examples
@@ -216,13 +233,31 @@ class _Pass:
             for first in [(chunk.start - rows.start) * self.per_example]
             for part in _parts((chunk.stop - chunk.start) * self.per_example, self.design)
         ]
+        space = self.diffusion.space
+        found = encoded(space, self.examples, rows, self.design.seed, self.device)
+        self.z, self.z_start = found.z, rows.start
         values = np.concatenate([self._batches(rows.start, plan, some) for some in _batched(parts, self.ranks.world)])
         if round_number == 0:
             top = self.diffusion.schedule.level(torch.full((len(index),), self.T))
-            prior = self.diffusion.process.prior_kl(self.examples.x0(rows).double(), top)
+            prior = self.diffusion.process.prior_kl(found.z.cpu().double(), top)
             self.prior_kl[rows] = prior.double().cpu().numpy()
+            for name, nats in found.parts.items():
+                self.parts[name][rows] = nats.cpu().numpy()
+            if (plain := space.plain_nll(found.z)) is not None:
+                self.plain_nll[rows] = plain.cpu().numpy()
         sums = np.bincount(plan.example.numpy(), values * plan.weight.numpy(), minlength=len(index))
-        return sums + self.prior_kl[rows]
+        return sum((nats[rows] for nats in self.parts.values()), start=sums + self.prior_kl[rows])
+
+    def of_space(self, count: int) -> dict[str, Any]:
+        """What an Estimate of the first `count` examples says of the space they were encoded in."""
+        if self.diffusion.space.identity:
+            return {}
+        plain = self.plain_nll[:count]
+        return {
+            "x_dims": self.x_dims,
+            "parts": {name: nats[:count] for name, nats in self.parts.items()},
+            "plain_nll": None if np.isnan(plain).all() else plain,
+        }
 
     def _batches(self, first: int, plan: Plan, parts: Sequence[slice]) -> np.ndarray:
         """The bound term of some rows (first mode), from the networks of the ranks, one batch each, or, if an earlier process
@@ -252,7 +287,7 @@ class _Pass:
         position, t = plan.example, plan.t
         words = self.examples.index[position], self.diffusion.schedule.original[t], plan.draw
         eps = normal(key(self.design.seed, *words).to(self.device), self.shape)
-        x0 = self.examples.x0(position).to(self.device)
+        x0 = self.z[position - self.z_start].to(self.device)
         u = uniform(key(self.design.seed, *words, torch.full_like(t, PLACED)))
         step = self.diffusion.schedule.drawn(t, u)
         cond = self.examples.cond(position).to(self.device)

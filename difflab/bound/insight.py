@@ -8,7 +8,7 @@ import numpy as np
 
 from ..tables import Columns
 from .estimate import Estimate
-from .ledger import terms
+from .ledger import terms, times
 from .moments import Moments
 from .smooth import mse_of_x0
 from .sums import GROUPS, PARTS, Sums, add_up, in_units
@@ -28,10 +28,10 @@ def variance_totals(sums: Sums) -> dict[str, dict[str, float]]:
 def variance_table(sums: Sums) -> Columns:
     """t, term and a column for each variance, rows as in the ledger: contributions that add up to that bound."""
     estimate = sums.estimate
-    columns: Columns = {"t": np.append(np.arange(1, estimate.T + 1), estimate.T), "term": terms(estimate.T)}
-    prior = sums.totals["nats"].mean[1]
+    columns: Columns = {"t": times(estimate.T, [*estimate.parts]), "term": terms(estimate.T, [*estimate.parts])}
+    last = np.append(sums.totals["nats"].mean[1], sums.totals["nats"].mean[1 + len(PARTS) :])
     for name, column in estimate.bounds.items():
-        columns[name] = np.append(sums.per_t[column].mean[1:], prior) * estimate.scale
+        columns[name] = np.append(sums.per_t[column].mean[1:], last) * estimate.scale
     return columns
 
 
@@ -72,6 +72,6 @@ def optimal_variance_bound(source: Estimate | Sums) -> tuple[float, float]:
         own = 1 + jump[t] * block.column("mse_x0")
         nats = np.where(t > 1, 0.5 * estimate.dims * (np.log(ratio) - 1 + own / ratio), block.column("nats"))
         each = np.bincount(example, nats * block.plan.weight.numpy(), minlength=block.examples)
-        prior = estimate.prior_kl[block.first : block.first + block.examples]
-        total.add((prior + each)[:, None, None])
+        fixed = estimate.fixed[block.first : block.first + block.examples]
+        total.add((fixed + each)[:, None, None])
     return float(total.mean[0] * estimate.scale), float(total.se[0] * estimate.scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Ledger:
-    """Columns as in COLUMNS ({u}: the unit's key), rows t = 1 (decoder_nll), 2..T (transition_kl), then prior_kl.
+    """Columns as in COLUMNS ({u}: the unit's key), rows t = 1 (decoder_nll), 2..T (transition_kl), prior_kl, then what a
+    space adds that is not the data's own, at t = 0: between x and z (Space.terms).
 
     totals: the sums with their standard errors, from per-example totals because one example's terms are correlated.
     """
@@ -49,9 +51,14 @@ class Ledger:
         return Ledger(BITS if BITS.key in columns else NATS, columns, totals or {})
 
 
-def terms(T: int) -> np.ndarray:
-    """The names of a ledger's rows."""
-    return np.array(["decoder_nll"] + ["transition_kl"] * (T - 1) + ["prior_kl"])
+def terms(T: int, space: Sequence[str] = ()) -> np.ndarray:
+    """The names of a ledger's rows; `space`: those of the space's terms."""
+    return np.array(["decoder_nll"] + ["transition_kl"] * (T - 1) + ["prior_kl", *space])
+
+
+def times(T: int, space: Sequence[str] = ()) -> np.ndarray:
+    """The t of a ledger's rows, int64."""
+    return np.array([*range(1, T + 1), T, *[0] * len(space)], dtype=np.int64)
 
 
 def build(source: Estimate | Sums) -> Ledger:
@@ -60,33 +67,35 @@ def build(source: Estimate | Sums) -> Ledger:
     estimate = sums.estimate
     unit, scale, T = estimate.unit, estimate.scale, estimate.T
     nats, prior = sums.per_t["nats"], sums.totals["nats"]
-    prior_se = float(prior.se[1] * scale)
+    last = [1, *range(1 + len(PARTS), len(prior.mean))]  # L_T and the space's parts among the totals
+    last_se = prior.se[last] * scale
     first = np.arange(1, T + 1) == 1
     log_snr, count = estimate.log_snr, sums.count[1:]
     with np.errstate(invalid="ignore", divide="ignore"):
         out_of_range = sums.out_of_range[1:] / count
 
-    def rows(body: np.ndarray, last: float) -> np.ndarray:
-        return np.append(body, last)
+    def rows(body: np.ndarray, end: float | np.ndarray, others: float = math.nan) -> np.ndarray:
+        ends = np.append(end, np.full(len(last) - 1, others)) if np.ndim(end) == 0 else end
+        return np.append(body, ends)
 
     def part(name: str) -> np.ndarray:
         return rows(np.where(first, math.nan, sums.per_t[name].mean[1:] * scale), math.nan)
 
     columns = (
-        rows(np.arange(1, T + 1), T).astype(np.int64),
-        terms(T),
+        times(T, [*estimate.parts]),
+        terms(T, [*estimate.parts]),
         rows(log_snr[:-1], math.nan),
         rows(log_snr[1:], log_snr[-1]),
-        rows(nats.mean[1:] * scale, prior.mean[1] * scale),
-        rows(nats.se[1:] * scale, prior_se),
-        rows(nats.between[1:] * scale, prior_se),
-        rows(nats.noise[1:] * scale, 0.0),
+        rows(nats.mean[1:] * scale, prior.mean[last] * scale),
+        rows(nats.se[1:] * scale, last_se),
+        rows(nats.between[1:] * scale, last_se),
+        rows(nats.noise[1:] * scale, 0.0, 0.0),
         part("mean_error"),
         part("variance_mismatch"),
         rows(sums.mse_x0[1:], math.nan),
         rows(_mse_eps(sums), math.nan),
         rows(out_of_range, math.nan),
-        rows(count, estimate.examples).astype(np.int64),
+        rows(count, estimate.examples, estimate.examples).astype(np.int64),
     )
     names = [name.format(u=unit.key) for name in COLUMNS]
     return Ledger(unit, dict(zip(names, columns, strict=True)), totals(sums))
@@ -103,9 +112,10 @@ def _mse_eps(sums: Sums) -> np.ndarray:
 
 
 def totals(sums: Sums) -> dict[str, float]:
-    """The bound, its three parts and the two parts of the middle one, each with a standard error, in the unit."""
+    """The bound, its three parts and those of the space, and the two parts of the middle one, each with a standard error, in
+    the unit."""
     estimate, result = sums.estimate, dict[str, float]()
-    for i, name in enumerate((estimate.unit.key, *PARTS)):
+    for i, name in enumerate((estimate.unit.key, *PARTS, *estimate.parts)):
         result |= in_units(sums.totals["nats"], estimate.scale, name, i)
     for name in ("mean_error", "variance_mismatch"):
         result |= in_units(sums.totals[name], estimate.scale, name)
@@ -114,11 +124,12 @@ def totals(sums: Sums) -> dict[str, float]:
 
 def save_terms(estimate: Estimate, path: Path) -> Path:
     """Per example and term, for paired comparison: exhaustive designs as [N, T + 1] nats (slot 0: prior_kl), others as
-    the list of drawn (example, t, draw, weight, nats). Written array by array and block by block."""
+    the list of drawn (example, t, draw, weight, nats); what a space adds, an array for each of its terms. `dims`: of the
+    data, by which nats are bits/dim. Written array by array and block by block."""
     by_draw = estimate.totals()
     small = {
-        "index": estimate.index, "log_snr": estimate.log_snr, "dims": np.array(estimate.dims),
-        "prior_kl": estimate.prior_kl, "total": by_draw.mean(1),
+        "index": estimate.index, "log_snr": estimate.log_snr, "dims": np.array(estimate.x_dims or estimate.dims),
+        "prior_kl": estimate.prior_kl, "total": by_draw.mean(1), **estimate.parts,
     }  # fmt: skip
     if isinstance(estimate.design, Exhaustive):  # a list of draws keeps them apart, a table does not
         small["by_draw"] = by_draw

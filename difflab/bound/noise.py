@@ -35,6 +35,9 @@ def key(seed: int, *words: Tensor) -> Tensor:
     return state
 
 
+SPACE = -3  # the word in place of t that keys the noise a space draws z with: one draw for each example
+
+
 def uniform(keys: Tensor) -> Tensor:
     """One float64 in (0, 1) for each key."""
     return (_shift(_mix(keys), 11).double() + 0.5) * 2.0**-53

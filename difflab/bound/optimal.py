@@ -17,7 +17,7 @@ from ..prediction import Reading
 from ..variance._optimal import Optimal
 from ..variance.base import Fitted
 from .base import Design
-from .estimator import Examples, Extras, evaluate_modes, full_float32
+from .estimator import Examples, Extras, encoded, evaluate_modes, full_float32
 from .noise import key, normal
 from .smooth import mse_of_x0
 from .sums import Sums, add_up
@@ -79,7 +79,7 @@ def first_log_var(
     for rows in torch.arange(len(examples)).split(design.batch_size):
         t = torch.ones(len(rows), dtype=torch.int64)
         keys = key(design.seed, examples.index[rows], t, torch.zeros_like(t)).to(device)
-        x0 = examples.x0(rows).to(device)
+        x0 = encoded(diffusion.space, examples, rows, design.seed, device).z.to(device)
         step = diffusion.schedule.step(t)
         x_t = diffusion.process.noised(x0, step.t, normal(keys, tuple(x0.shape[1:])))
         parts.append((diffusion(x_t, step, examples.cond(rows).to(device)), x0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,20 @@ from .moments import Moments
 # for delete-a-group jackknife errors of what is no plain mean: an example belongs to group position % GROUPS
 GROUPS = 20
 
-PARTS = ("prior_kl", "transition_kl", "decoder_nll")
+PARTS = ("prior_kl", "transition_kl", "decoder_nll")  # and then the space's
 
 
-def parts(table: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """[n, draws, 4]: the bound and its PARTS of each example by each draw, from its terms [n, draws, T + 1]."""
+def parts(table: np.ndarray, prior: np.ndarray, space: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """[n, draws, 4 + space]: the bound, its PARTS and the space's [n] of each example by each draw, from its terms
+    [n, draws, T + 1]."""
     decoder, transition = table[:, :, 1], table[:, :, 2:].sum(2)
-    prior = np.broadcast_to(prior[:, None], decoder.shape)
-    return np.stack([prior + transition + decoder, prior, transition, decoder], 2)
+    prior, *others = (np.broadcast_to(values[:, None], decoder.shape) for values in (prior, *space))
+    return np.stack([sum(others, start=prior + transition + decoder), prior, transition, decoder, *others], 2)
+
+
+def fixed(totals: np.ndarray) -> np.ndarray:
+    """L_T and the space's parts together, from (bound, *PARTS, *space) along the last axis."""
+    return sum(np.moveaxis(totals[..., 1 + len(PARTS) :], -1, 0), start=totals[..., 1])
 
 
 @dataclass
@@ -29,13 +35,13 @@ class Sums:
 
     estimate: Estimate
     per_t: dict[str, Moments]  # of every column in nats
-    totals: dict[str, Moments]  # of the bound and PARTS, for the own and other variances
+    totals: dict[str, Moments]  # of the bound, PARTS and the space's parts, for the own and other variances
     rate: Moments  # [T]: L_T + the sum of L_{u-1} over u > t, t = 1..T
     count: np.ndarray  # rows at each t
     out_of_range: np.ndarray  # sum over rows
     group_count: np.ndarray  # [GROUPS, T + 1]
     group_mse_x0: np.ndarray  # sums over rows, per dimension
-    group_totals: dict[str, np.ndarray]  # [GROUPS, 4] sums over examples
+    group_totals: dict[str, np.ndarray]  # [GROUPS, 4 + space] sums over examples
     group_examples: np.ndarray  # [GROUPS]
 
     @property
@@ -51,7 +57,7 @@ class Sums:
         return values.sum(0) - values, counts.sum(0) - counts
 
     def totals_without(self, name: str) -> np.ndarray:
-        """Mean of (bound, *PARTS) over the examples outside each group, [GROUPS, 4]."""
+        """Mean of (bound, *PARTS, *space) over the examples outside each group, [GROUPS, 4 + space]."""
         used = self.group_examples > 0
         values, counts = self.group_totals[name][used], self.group_examples[used]
         return (values.sum(0) - values) / (counts.sum() - counts)[:, None]
@@ -61,27 +67,28 @@ def add_up(estimate: Estimate) -> Sums:
     """Read the rows once, a block of examples at a time."""
     T = estimate.T
     nats = [name for name in estimate.columns if name not in ("mse_x0", "out_of_range")]
-    bounds = [*estimate.bounds.values()]
+    bounds, width = [*estimate.bounds.values()], 1 + len(PARTS) + len(estimate.parts)
     sums = Sums(
         estimate,
         per_t={name: Moments(T + 1) for name in nats},
-        totals={name: Moments(4) for name in bounds} | {n: Moments(1) for n in ("mean_error", "variance_mismatch")},
+        totals={name: Moments(width) for name in bounds} | {n: Moments(1) for n in ("mean_error", "variance_mismatch")},
         rate=Moments(T),
         count=np.zeros(T + 1, np.int64),
         out_of_range=np.zeros(T + 1),
         group_count=np.zeros((GROUPS, T + 1)),
         group_mse_x0=np.zeros((GROUPS, T + 1)),
-        group_totals={name: np.zeros((GROUPS, 4)) for name in bounds},
+        group_totals={name: np.zeros((GROUPS, width)) for name in bounds},
         group_examples=np.zeros(GROUPS, np.int64),
     )
     for block in estimate.blocks():
-        prior = estimate.prior_kl[block.first : block.first + block.examples]
+        here = slice(block.first, block.first + block.examples)
+        prior, space = estimate.prior_kl[here], [values[here] for values in estimate.parts.values()]
         group = (block.first + np.arange(block.examples)) % GROUPS
         for name in nats:
             table = block.table(name)
             sums.per_t[name].add(table)
             if name in bounds:
-                each = parts(table, prior)
+                each = parts(table, prior, space)
                 sums.totals[name].add(each)
                 np.add.at(sums.group_totals[name], group, each.mean(1))
             elif name in sums.totals:

@@ -18,9 +18,9 @@ from .exhaustive import Exhaustive
 from .moments import jackknife
 from .optimal import Fit, smooth_mse_x0
 from .smooth import is_local, mse_of_x0
-from .sums import PARTS, Sums, add_up
+from .sums import PARTS, Sums, add_up, fixed
 
-DECODER, PRIOR = 1 + PARTS.index("decoder_nll"), 1 + PARTS.index("prior_kl")
+DECODER = 1 + PARTS.index("decoder_nll")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Claims:
         values, counts = self.sums.leave_one_group_out()
         return chain.Replicates(
             mse_x0=mse_of_x0(values, counts, self.sums.estimate.log_snr),
-            prior_kl=self.sums.totals_without("nats")[:, PRIOR],
+            prior_kl=fixed(self.sums.totals_without("nats")),
             decoder_nll={v: self.sums.totals_without(bound_column(v))[:, DECODER] for v in chain.VARIANCES},
         )
 
@@ -60,11 +60,12 @@ class Claims:
             self.mse_x0,
             self.fit.mse_x0,
             estimate.dims,
-            float(self.sums.totals["nats"].mean[PRIOR]),
+            float(fixed(self.sums.totals["nats"].mean)),
             {variance: self.decoder_nll(variance) for variance in chain.VARIANCES},
             estimate.unit,
             self.replicates,
             steps,
+            estimate.scale,
         )
         for row in range(len(columns["steps"])):
             if not self.knows(_times(columns, row)):
@@ -75,7 +76,7 @@ class Claims:
         """(the claimed bound of one chain, the same without each group [G]), nats."""
         estimate, left_out = self.sums.estimate, self.replicates
         jumps = chain.Jumps(estimate.log_snr, self.mse_x0, self.fit.mse_x0, estimate.dims, variance)
-        prior = float(self.sums.totals["nats"].mean[PRIOR])
+        prior = float(fixed(self.sums.totals["nats"].mean))
         value = chain.bound_of(times, jumps, prior, self.decoder_nll(variance))
         others = chain.bound_of(
             times, replace(jumps, mse_x0=left_out.mse_x0), left_out.prior_kl, left_out.decoder_nll[variance]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..gaussian import Unit
-from .paired import Differences, Paired
-from .ranking import Entry, Settle
+from .paired import SUMS, Differences, Paired
+from .ranking import Entry, Settle, space_terms
 from .seeds import Group, Versus, versus
 from .sources import Sources
 from .student import ALPHA, against_the_best, pairs_of
@@ -34,7 +34,7 @@ def page(entries: Sequence[Entry], sources: Sources, groups: Sequence[Group], no
 
 
 def ranking(entries: Sequence[Entry]) -> list[str]:
-    run, many = entries[0].run, len(entries) > 2
+    run, many, space = entries[0].run, len(entries) > 2, space_terms(entries)
     key, label = run.unit.key, run.unit.label
     counts = sorted({len(entry.run.index) for entry in entries})
     examples = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
@@ -51,11 +51,12 @@ def ranking(entries: Sequence[Entry]) -> list[str]:
     lines = [
         text,
         "",
-        f"| run | {label} | L_T | sum L_(t-1) | L_0 | optimal variance | difference to best |",
-        "|---|---|---|---|---|---|---|",
+        f"| run | {label} | L_T | sum L_(t-1) | L_0 |{_heads(space)} optimal variance | difference to best |",
+        "|---|---|---|---|---|---|---|" + "---|" * len(space),
     ]
     for entry in entries:
-        values = [_value(entry.run.value(n), entry.run.value(f"{n}_se")) for n in (key, "transition_kl", "decoder_nll")]
+        names = (key, "transition_kl", "decoder_nll", *space)
+        values = [_value(entry.run.value(n), entry.run.value(f"{n}_se")) for n in names]
         optimal = _value(entry.run.value(f"{key}_optimal_variance"), entry.run.value(f"{key}_optimal_variance_se"))
         gap = "best" if entry.paired is None else _interval(entry.paired.sums, 0) + "*" * entry.significant
         cells = [entry.run.name, values[0], f"{entry.run.value('prior_kl'):.2g}", *values[1:], optimal, gap]
@@ -68,10 +69,12 @@ def parts(entries: Sequence[Entry]) -> list[str]:
     if len(entries) < 2:
         return []
     lines = ["", "Paired differences to the best by part, each with its 95% interval:", ""]
-    lines += ["| run | L_T | sum L_(t-1) | L_0 |", "|---|---|---|---|"]
+    space = space_terms(entries)
+    lines += [f"| run | L_T | sum L_(t-1) | L_0 |{_heads(space)}".rstrip(), "|---|---|---|---|" + "---|" * len(space)]
     for entry in entries:
-        if entry.paired:
-            cells = [_cell(entry.run.name), *(_interval(entry.paired.sums, i) for i in (1, 2, 3))]
+        if pair := entry.paired:
+            places = [pair.place(name) for name in (*SUMS[1:], *space)]
+            cells = [_cell(entry.run.name), *("" if i is None else _interval(pair.sums, i) for i in places)]
             lines.append("| " + " | ".join(cells) + " |")
     other = [entry.run.name for entry in entries if entry.paired and entry.paired.per_step is None]
     if other:
@@ -197,6 +200,11 @@ def _against(against: Versus | None, p: float) -> list[str]:
         return ["best", "", ""]
     over = "unknown" if math.isnan(against.between_half) else _mark(f"± {_number(against.between_half)}", p < ALPHA)
     return [_signed(against.difference), over, f"± {_number(against.evaluation_half)}"]
+
+
+def _heads(space: Sequence[str]) -> str:
+    """Columns for what spaces add."""
+    return "".join(f" {name.replace('_', ' ')} |" for name in space)
 
 
 def _interval(differences: Differences, i: int) -> str:

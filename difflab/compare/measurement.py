@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..files import UNREADABLE
 from ..gaussian import BITS, NATS, Unit
+from ..tables import SPACE
 
 NAMES = ("index", "log_snr", "dims", "prior_kl", "total")  # of a measurement's npz, small; the terms are beside them
 
@@ -31,6 +32,7 @@ class Measurement:
     total: np.ndarray  # float64 [N]
     log_snr: np.ndarray  # float64 [T + 1], slot 0 = inf
     dims: int
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)  # what its space adds: {term: float64 [N]}
 
     @property
     def T(self) -> int:
@@ -44,6 +46,11 @@ class Measurement:
     @property
     def unit(self) -> Unit:
         return BITS if self.result["unit"] == BITS.key else NATS
+
+    def space(self, terms: Sequence[str], positions: np.ndarray) -> np.ndarray:
+        """What those terms of a space are to the examples at `positions`, float64 [n, terms]; 0 for terms of other spaces."""
+        nothing = np.zeros(len(self.index))
+        return np.stack([np.zeros(len(positions)), *(self.parts.get(t, nothing)[positions] for t in terms)], 1)[:, 1:]
 
     @property
     def scale(self) -> float:
@@ -70,8 +77,18 @@ def read(directory: Path, stem: Path, result: Mapping[str, Any], name: str) -> M
     try:
         with np.load(stem.with_name(stem.name + ".npz")) as file:
             index, log_snr, dims, prior_kl, total = (file[key] for key in NAMES)
+            parts = {key: file[key] for key in file.files if key.startswith(SPACE)}
         measurement = Measurement(
-            name, directory, stem, result, index.astype(np.int64), prior_kl, total, log_snr.astype(float), int(dims)
+            name,
+            directory,
+            stem,
+            result,
+            index.astype(np.int64),
+            prior_kl,
+            total,
+            log_snr.astype(float),
+            int(dims),
+            parts,
         )
         stated, mean = measurement.bound, float(np.mean(total)) * measurement.scale
     except UNREADABLE as error:

@@ -65,7 +65,7 @@ class PerStep:
     """What exists only where both chains have the same T. Another schedule puts the same t at another level of noise."""
 
     terms: Differences  # [T + 1]: slot t, slot 0 = prior_kl
-    cumulative: Differences  # [T]: terms 1..t
+    cumulative: Differences  # [T]: terms 1..t, after what a space adds
     edges: np.ndarray  # [P + 1]: pool k holds t = edges[k] .. edges[k + 1] - 1
     pools: Differences  # [P]: sums over neighbouring t
     evaluated: np.ndarray  # int64 [T + 1]: examples in which both were evaluated at t
@@ -78,7 +78,7 @@ class Paired:
 
     first: Measurement
     second: Measurement
-    sums: Differences  # SUMS
+    sums: Differences  # SUMS, then `space`
     grid: np.ndarray  # [G]: inf (L_0 alone), levels of log SNR from high to low, -inf (all of it)
     over_log_snr: (
         Differences  # [G]: L_0 and each term whose step's middle lies at this log SNR or above; last: the bound
@@ -86,10 +86,16 @@ class Paired:
     per_step: PerStep | None
     between: float  # the standard error of the bound's difference, split into the part of the examples
     noise: float  # and the part of the draws; both NaN where draws are not kept apart
+    space: tuple[str, ...] = ()  # the terms that the space of either adds: in the running sums they stand before L_0
 
     @property
     def n(self) -> int:
         return self.sums.n
+
+    def place(self, name: str) -> int | None:
+        """Where a part's difference stands among `sums`; None for one that neither has."""
+        names = (*SUMS, *self.space)
+        return names.index(name) if name in names else None
 
     @cached_property
     def common_noise(self) -> bool:
@@ -110,13 +116,16 @@ def differ(first: Measurement, second: Measurement, a: Terms, b: Terms) -> Paire
     at_a, at_b = at_a[order], at_b[order]
     grid = common_grid([first.log_snr, second.log_snr])
     reached = [up_to(m.log_snr, grid) for m in (first, second)]
-    sums, over_log_snr, draws = Moments(len(SUMS)), Moments(len(grid) + 1), Moments(1)
+    space = tuple(dict.fromkeys([*first.parts, *second.parts]))
+    sums, over_log_snr, draws = Moments(len(SUMS) + len(space)), Moments(len(grid) + 1), Moments(1)
     steps = _Steps(first.T) if first.T == second.T else None
     size = max(1, CELLS // (max(first.T, second.T) + 1))
     for start in range(0, len(at_a), size):
         tables = a.table(at_a[start : start + size]), b.table(at_b[start : start + size])
-        parts = [groups(table.nats) for table in tables]
-        running = [np.cumsum(table.nats[:, 1:], 1) for table in tables]
+        here = [first.space(space, at_a[start : start + size]), second.space(space, at_b[start : start + size])]
+        parts = [groups(table.nats, added) for table, added in zip(tables, here)]
+        before = [added.sum(1, keepdims=True) for added in here]
+        running = [np.cumsum(table.nats[:, 1:], 1) + each for table, each in zip(tables, before)]
         sums.add(_minus(parts))
         curves = [_at(table.nats, r, *where) for table, r, where in zip(tables, running, reached)]
         over_log_snr.add(_minus([np.append(curve, part[:, :1], 1) for curve, part in zip(curves, parts)]))
@@ -135,6 +144,7 @@ def differ(first: Measurement, second: Measurement, a: Terms, b: Terms) -> Paire
         per_step=steps.result(scale) if steps else None,
         between=float(draws.between[0] * scale) if split else math.nan,
         noise=float(draws.noise[0] * scale) if split else math.nan,
+        space=space,
     )
 
 
@@ -147,11 +157,11 @@ class _Steps:
         self.evaluated, self.both, self.either = np.zeros(T + 1, np.int64), 0, 0
 
     def add(self, tables: Sequence[Table], running: Sequence[np.ndarray]) -> None:
-        """Terms [n, T + 1] of each and their sums over 1..t, [n, T]."""
+        """Terms [n, T + 1] of each and their sums over what a space adds and 1..t, [n, T]."""
         self.terms.add(_minus([table.nats for table in tables]))
         self.cumulative.add(_minus(running))
-        before = [np.insert(sums, 0, 0.0, 1) for sums in running]  # [:, t - 1]: terms below t
-        self.pools.add(_minus([sums[:, self.edges[1:] - 1] - sums[:, self.edges[:-1] - 1] for sums in before]))
+        plain = [np.insert(np.cumsum(table.nats[:, 1:], 1), 0, 0.0, 1) for table in tables]  # [:, t - 1]: terms below t
+        self.pools.add(_minus([sums[:, self.edges[1:] - 1] - sums[:, self.edges[:-1] - 1] for sums in plain]))
         both, either = tables[0].seen & tables[1].seen, tables[0].seen | tables[1].seen
         self.evaluated += both.sum(0)
         self.both += int(both[:, 1:].sum())
@@ -172,9 +182,9 @@ def _scaled(moments: Moments, scale: float) -> Differences:
     return Differences(moments.mean * scale, moments.se * scale, moments.n)
 
 
-def groups(nats: np.ndarray) -> np.ndarray:
-    """SUMS of each example, [n, 4], from its terms [n, T + 1]."""
-    parts = [nats[:, 0], nats[:, 2:].sum(1), nats[:, 1]]
+def groups(nats: np.ndarray, space: np.ndarray) -> np.ndarray:
+    """SUMS of each example and what its space adds [n, S], [n, 4 + S], from its terms [n, T + 1]."""
+    parts = [nats[:, 0], nats[:, 2:].sum(1), nats[:, 1], *space.T]
     return np.stack([sum(parts), *parts], 1)
 
 

@@ -14,7 +14,7 @@ from ..bound import ledger
 from ..bound.sums import PARTS
 from ..tables import Columns
 from .measurement import Measurement
-from .paired import Paired, differ, needed
+from .paired import SUMS, Paired, differ, needed
 from .sources import design
 from .student import ALPHA, against_the_best, pairs_of
 from .terms import terms
@@ -100,21 +100,28 @@ def split_size(run: Measurement) -> int | None:
 
 def table(entries: Sequence[Entry]) -> Columns:
     """comparison.csv: a row for each run, in the unit per dimension."""
-    rows = [_row(entry) for entry in entries]
+    rows = [_row(entry, space_terms(entries)) for entry in entries]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def space_terms(entries: Sequence[Entry]) -> list[str]:
+    """What the spaces of any of them add."""
+    return list(dict.fromkeys(term for entry in entries for term in entry.run.parts))
+
+
+def _row(entry: Entry, space: Sequence[str]) -> dict[str, Any]:
     run, pair, settled = entry.run, entry.paired, entry.settle
     key = run.unit.key
     row: dict[str, Any] = {"run": run.name}
-    for name in (key, *PARTS, "mean_error", "variance_mismatch", f"{key}_optimal_variance"):
+    for name in (key, *PARTS, *space, "mean_error", "variance_mismatch", f"{key}_optimal_variance"):
         row[name], row[f"{name}_se"] = run.value(name), run.value(f"{name}_se")
-    for i, name in enumerate(("", *(f"_{part}" for part in PARTS))):
-        row[f"difference{name}"] = float(pair.sums.mean[i]) if pair else 0.0
-        row[f"difference{name}_se"] = float(pair.sums.se[i]) if pair else 0.0
-        row[f"difference{name}_low"] = float(pair.sums.low[i]) if pair else 0.0
-        row[f"difference{name}_high"] = float(pair.sums.high[i]) if pair else 0.0
+    for name in ("bound", *PARTS, *space):
+        i = pair.place(name) if pair else None
+        column = "difference" if name == "bound" else f"difference_{name}"
+        row[column] = float(pair.sums.mean[i]) if pair and i is not None else 0.0
+        row[f"{column}_se"] = float(pair.sums.se[i]) if pair and i is not None else 0.0
+        row[f"{column}_low"] = float(pair.sums.low[i]) if pair and i is not None else 0.0
+        row[f"{column}_high"] = float(pair.sums.high[i]) if pair and i is not None else 0.0
     return row | {
         "p_adjusted": entry.p,
         "significant": str(entry.significant).lower(),
@@ -140,22 +147,24 @@ def term_table(entries: Sequence[Entry]) -> Columns:
         if pair is None or pair.per_step is None:
             continue
         T, steps = pair.first.T, pair.per_step
-        order = np.append(np.arange(1, T + 1), 0)  # t = 1..T, then L_T, as in the ledger
+        order = np.append(np.arange(1, T + 1), 0)  # t = 1..T, then L_T, as in the ledger, and what a space adds
+        added, sums = slice(len(SUMS), None), pair.sums
+        nothing = np.full(len(pair.space), np.nan)  # the sums over t begin after them
         rows = {
-            "run": np.full(T + 1, entry.run.name),
-            "t": np.append(np.arange(1, T + 1), T),
-            "term": ledger.terms(T),
-            "log_snr": np.append(pair.first.log_snr[1:], pair.first.log_snr[-1]),
-            "log_snr_best": np.append(pair.second.log_snr[1:], pair.second.log_snr[-1]),
-            "difference": steps.terms.mean[order],
-            "se": steps.terms.se[order],
-            "low": steps.terms.low[order],
-            "high": steps.terms.high[order],
-            "evaluated": steps.evaluated[order],
-            "cumulative": np.append(steps.cumulative.mean, pair.sums.mean[0]),
-            "cumulative_se": np.append(steps.cumulative.se, pair.sums.se[0]),
-            "cumulative_low": np.append(steps.cumulative.low, pair.sums.low[0]),
-            "cumulative_high": np.append(steps.cumulative.high, pair.sums.high[0]),
+            "run": np.full(T + 1 + len(pair.space), entry.run.name),
+            "t": ledger.times(T, pair.space),
+            "term": ledger.terms(T, pair.space),
+            "log_snr": np.concatenate([pair.first.log_snr[1:], pair.first.log_snr[-1:], nothing]),
+            "log_snr_best": np.concatenate([pair.second.log_snr[1:], pair.second.log_snr[-1:], nothing]),
+            "difference": np.append(steps.terms.mean[order], sums.mean[added]),
+            "se": np.append(steps.terms.se[order], sums.se[added]),
+            "low": np.append(steps.terms.low[order], sums.low[added]),
+            "high": np.append(steps.terms.high[order], sums.high[added]),
+            "evaluated": np.append(steps.evaluated[order], np.full(len(pair.space), pair.n)),
+            "cumulative": np.concatenate([steps.cumulative.mean, sums.mean[:1], nothing]),
+            "cumulative_se": np.concatenate([steps.cumulative.se, sums.se[:1], nothing]),
+            "cumulative_low": np.concatenate([steps.cumulative.low, sums.low[:1], nothing]),
+            "cumulative_high": np.concatenate([steps.cumulative.high, sums.high[:1], nothing]),
         }
         for name, values in rows.items():
             columns.setdefault(name, []).append(values)

@@ -25,9 +25,7 @@ ROWS = 1 << 20  # rows of a list of draws that are looked at together
 class Table(NamedTuple):
     """What was measured of some examples."""
 
-    nats: (
-        np.ndarray
-    )  # float64 [n, T + 1]: each example's estimate of each term, slot 0 = prior_kl; rows add up to its bound
+    nats: np.ndarray  # float64 [n, T + 1]: each example's estimate of each term, slot 0 = prior_kl; rows add up to its bound, less its space's parts
     seen: np.ndarray  # bool [n, T + 1]: whether it was evaluated there (slot 0: always)
     totals: np.ndarray | None  # float64 [n, draws]: the bound by each draw alone; None if the file keeps no draws apart
 
@@ -130,12 +128,14 @@ class Drawn:
         check(self._measurement, positions, table)
         evaluated = seen.reshape(n, T + 1) > 0
         evaluated[:, 0] = True
-        return Table(table, evaluated, totals.reshape(n, draws) + prior[:, None])
+        fixed = prior + self._measurement.space([*self._measurement.parts], positions).sum(1)
+        return Table(table, evaluated, totals.reshape(n, draws) + fixed[:, None])
 
 
 def check(measurement: Measurement, positions: np.ndarray, nats: np.ndarray) -> None:
-    """The terms [n, T + 1] must add up to each example's bound (both are rounded: float32 terms, perhaps weights)."""
-    total = measurement.total[positions]
+    """The terms [n, T + 1] and the space's must add up to each example's bound (both are rounded: float32 terms, perhaps
+    weights)."""
+    total = measurement.total[positions] - measurement.space([*measurement.parts], positions).sum(1)
     if not np.allclose(nats.sum(1), total, rtol=1e-4, atol=1e-4, equal_nan=True):
         raise ConfigError(
             f"{measurement.directory}: the terms of {measurement.stem.name}.npz do not add up to its totals; the run's files were "

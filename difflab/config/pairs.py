@@ -31,6 +31,11 @@ class Setting:
         """Continuous time."""
         return self.config["schedule"].get("T") == "inf"
 
+    @property
+    def itself(self) -> bool:
+        """Whether the chain runs over the data itself."""
+        return self.name("space") == "identity"
+
     def clips(self, key: str) -> bool:
         return bool(self.config[key].get("clip_x0"))
 
@@ -104,13 +109,38 @@ TABLE = (
         "process={process} and decoder={decoder} are of states and data={data} is continuous; set process=gaussian, or data with levels.",
     ),
     Pair(
+        ("process", "space"),
+        lambda run: run.name("process") != "gaussian" and not run.itself,
+        "process={process} is one between states and the z of space={space} is continuous; set space=identity, or process=gaussian.",
+    ),
+    Pair(
+        ("sampler", "space"),
+        lambda run: run.name("sampler") == "conditioned" and not run.itself,
+        "sampler=conditioned is given values of the data and the chain of space={space} has none; set sampler=ancestral, or space=identity.",
+    ),
+    Pair(
+        ("decoder", "space"),
+        lambda run: run.name("decoder") != "gaussian" and not run.itself,
+        "decoder={decoder} is a probability of grey levels and the z of space={space} is continuous; set decoder=gaussian.",
+    ),
+    Pair(
+        ("bound.clip_x0", "space"),
+        lambda run: run.clips("bound") and not run.itself,
+        "bound.clip_x0=true needs a range to clip to and the z of space={space} has none; set bound.clip_x0=false.",
+    ),
+    Pair(
+        ("validation.clip_x0", "space"),
+        lambda run: run.clips("validation") and not run.itself,
+        "validation.clip_x0=true needs a range to clip to and the z of space={space} has none; set validation.clip_x0=false.",
+    ),
+    Pair(
         ("decoder", "data"),
         lambda run: run.name("decoder") not in ("gaussian", "learned_gaussian") and run.continuous is True,
         "decoder={decoder} is a probability of grey levels and data={data} is continuous; set decoder=gaussian.",
     ),
     Pair(
         ("decoder", "data"),
-        lambda run: run.name("decoder") == "gaussian" and run.continuous is False,
+        lambda run: run.name("decoder") == "gaussian" and run.continuous is False and run.itself,
         "decoder=gaussian is a density and data={data} has grey levels, so its bits would compare with nothing; set decoder=discretized_gaussian.",
     ),
     Pair(

@@ -148,7 +148,7 @@ def _chain_facts(columns: Columns, unit: Unit) -> str:
 
 def variances(columns: Columns, unit: Unit, path: Path, title: str = "") -> Path:
     """What each reverse variance costs above the optimal one with the same mean, summed up from t = 1."""
-    body = columns["term"] != "prior_kl"
+    body = np.isin(columns["term"], ("decoder_nll", "transition_kl"))
     order = np.argsort(columns["t"][body], kind="stable")
     t = columns["t"][body][order]
     values = {

@@ -42,7 +42,9 @@ def forecast(lab: Laboratory, trainer: Trainer) -> str:
     share = nfe["validation"] * forward / (nfe["training"] * backward) if steps else 0.0
     parameters = sum(p.numel() for p in lab.model.parameters())
     parts = ", ".join(f"{count:,} {name}" for name, count in nfe.items())
-    advice = chain_line(lab.data, lab.diffusion.schedule) if lab.diffusion.priced else None
+    advice = (
+        chain_line(lab.data, lab.diffusion.schedule) if lab.diffusion.priced and lab.diffusion.space.identity else None
+    )
     return (
         f"{config_tree(dict(lab.config))}\n"
         f"{f'{advice}{chr(10)}' if advice else ''}"
@@ -71,7 +73,7 @@ def _seconds(lab: Laboratory, trainer: Trainer, size: int) -> tuple[float, float
 
 def _forward_seconds(lab: Laboratory, network: Network, size: int, gradient: bool = False) -> float:
     """Seconds for each example of one evaluation, with its gradient if asked: the second of two tries."""
-    shape, _ = lab.diffusion.process.seen_as(lab.data.shape, lab.data.levels)
+    shape, _ = lab.diffusion.process.seen_as(lab.shape, lab.levels)
     x = torch.zeros(size, *shape, device=lab.device)
     log_snr = torch.linspace(-5, 5, size, device=lab.device)
     taken = 0.0

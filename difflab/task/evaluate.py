@@ -16,7 +16,7 @@ from ..assemble import Laboratory, assemble
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
 from ..config.inherit import load_run
-from ..console import bound_table, effort_lines, gain_line, nats_line, variance_lines, with_error
+from ..console import alone_line, bound_table, effort_lines, gain_line, nats_line, variance_lines, with_error
 from ..data.base import Split
 from ..diffusion import Diffusion
 from ..errors import ConfigError
@@ -93,13 +93,15 @@ def validate(lab: Laboratory, diffusion: Diffusion, split: Split, on_batch: OnBa
 
 def table(result: Mapping[str, Any], lab: Laboratory) -> str:
     """The printed table, for people."""
-    unit = lab.diffusion.decoder.unit
+    unit = lab.diffusion.unit
     text = bound_table(result, result["floors"], unit)
     if lab.diffusion.schedule.continuous:
         pieces = lab.diffusion.schedule.T - 1
         text += f"\nT = inf: sum L_t-1 is 1/2 int |eps - eps_hat|^2 d(log SNR), a level drawn in each of {pieces:,} pieces; no reverse variance enters"
     if variances := result.get("variances"):
         text += "\n" + variance_lines(variances, unit)
+    if (alone := result.get(f"{unit.key}_without_chain")) is not None:
+        text += "\n" + alone_line(alone, result, unit)
     if gain := result.get("information_gain"):
         text += "\n" + gain_line(gain)
     if lab.data.example:

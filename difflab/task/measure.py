@@ -127,7 +127,7 @@ def identity(
         weights.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     schedule = diffusion.schedule
     levels = hashlib.sha256(schedule.log_snr.detach().numpy().tobytes() + INF.encode() * schedule.continuous)
-    groups = ("process", "parameterization", "variance", "decoder")
+    groups = ("process", "parameterization", "variance", "decoder", *(() if diffusion.space.identity else ("space",)))
     return {
         "weights": weights.hexdigest(), "split": split.sha256, "log_snr": levels.hexdigest(), "design": dict(design),
         "precision": lab.precision["evaluate"],
@@ -167,6 +167,7 @@ class Measurement:
         if own.target:
             result["target"] = own.target.sentence(unit.label, own.nfe)
             result["target_reached"] = own.target.reached
+        result |= without_chain(own)
         result["floors"] = self.lab.data.floors()
         if null := self.lab.data.null:
             result["information_gain"] = information_gain(result, unit, null)
@@ -228,7 +229,7 @@ class Measurement:
             return evaluate_modes(self.diffusion, examples, design, lab.device, extras, on_batch, store), pilot_nfe
 
     def _extras(self, clip: bool) -> Extras:
-        shape, diffusion = self.lab.data.shape, self.diffusion
+        shape, diffusion = self.lab.shape, self.diffusion
         bands = Bands(*shape[1:]) if len(shape) == 3 and diffusion.process.priced else None
         return Extras({**FIXED, "optimal": self.fits[clip].variance()} if diffusion.priced else {}, bands)
 
@@ -239,7 +240,7 @@ class Measurement:
         book.save(path.with_name(path.name + ".csv"))
         ledger.save_terms(estimate, path.with_name(path.name + ".npz"))
         rate_se = np.append(math.nan, sums.rate.se * estimate.scale)
-        written = {"rate_distortion": rate.rate_distortion(book, self.lab.data.levels, rate_se)}
+        written = {"rate_distortion": rate.rate_distortion(book, self.lab.levels, rate_se)}
         figures: dict[str, Any] = {**book.totals, "nfe_verify": 0}
         if self.diffusion.priced:
             written["variances"] = insight.variance_table(sums)
@@ -272,6 +273,20 @@ class Measurement:
 
         nfe = verify.verified(columns, lengths, verify.Claims(add_up(few), fitted), evaluate)
         return columns, nfe
+
+
+def without_chain(estimate: Estimate) -> dict[str, float]:
+    """The bound with the space's own law of z in place of the chain (a Gaussian, probabilistic PCA, a VAE) and what the chain
+    gains over it, of the same examples, z and parts, with standard errors; {} where there is no such law."""
+    if estimate.plain_nll is None:
+        return {}
+    alone = sum(estimate.parts.values(), start=estimate.plain_nll) * estimate.scale
+    gain = alone - estimate.totals().mean(1) * estimate.scale
+    result, n = dict[str, float](), len(alone)
+    for name, values in ((f"{estimate.unit.key}_without_chain", alone), ("chain_gain", gain)):
+        se = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+        result |= {name: float(values.mean()), f"{name}_se": se}
+    return result
 
 
 def mode_name(clip: bool) -> str:

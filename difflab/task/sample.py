@@ -58,13 +58,13 @@ def draw(
     chain: Callable[[int], Tensor] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """x_0 float32 [count, ...] on the CPU, as the sampler shows them. `chain`: the levels of K steps, for a sampler that wants
+    """x_0 of the data, float32 [count, ...] on the CPU, as the sampler shows them. `chain`: the levels of K steps, for a sampler that wants
     optimal ones."""
     sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
     label = sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
     diffusion = lab.computing(diffusion, "sample")
-    x = sampler.sample(diffusion, lab.data.shape, NOISE_SEED, lab.device, on_step, chain, label)
-    return sampler.arranged(x).cpu()
+    z = sampler.sample(diffusion, lab.shape, NOISE_SEED, lab.device, on_step, chain, label)
+    return sampler.arranged(diffusion.space.decode(z)).cpu()
 
 
 def columns(lab: Laboratory, sampler: Sampler) -> int | None:

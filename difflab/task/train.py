@@ -27,6 +27,7 @@ from ..figure import buckets, heatmap, per_log_snr_curve, per_t_curve
 from ..files import write_json
 from ..tracker.base import Curve, RunInfo, Tracker
 from ..train import checkpoint
+from ..train.lessons import lessons
 from ..train.metrics import MetricsFile
 from ..train.signals import Stop
 from ..train.trainer import Settings, Trainer
@@ -52,7 +53,7 @@ class Session:
 
     def __init__(self, lab: Laboratory, run_dir: Path) -> None:
         config = lab.config
-        self.lab, self.run_dir, self.unit = lab, run_dir, lab.diffusion.decoder.unit
+        self.lab, self.run_dir, self.unit = lab, run_dir, lab.diffusion.unit
         least = {"checkpoint.every": 0, "checkpoint.keep_last": 1, "debug.slow_step": 0, "debug.nan_at_step": 1}
         for key, smallest in least.items():
             group, _, name = key.partition(".")
@@ -69,6 +70,7 @@ class Session:
         self.history: list[dict[str, Any]] = []  # per-t values of each validation, for the heatmap
         self.tracker_id: str | None = None
         self.validate_seconds = 0.0  # validation and its pictures, over all resumptions
+        self.space_seconds, self.space_progress = 0.0, dict[str, Any]()  # of what the space learns first
         self.pending: dict[str, float] | None = None  # the row of a step whose validation was interrupted
         self.saved_rows: dict[str, Any] | None = None  # what the checkpoint says of metrics.jsonl
         self._restore()
@@ -84,6 +86,7 @@ class Session:
         code = 1
         try:
             with Stop() as self.stop, torch.autograd.set_detect_anomaly(self.lab.config["trainer"]["detect_anomaly"]):
+                self._learn_space()
                 with (
                     self._profiler() as self.profiler,
                     Progress("training", unit="step", total=trainer.settings.steps) as self.bar,
@@ -103,6 +106,34 @@ class Session:
             self.metrics.close()
             self.tracker.finish(code)
         return result
+
+    # -- before training ------------------------------------------------------------------------------------------
+
+    def _learn_space(self) -> None:
+        """What the chain's space must learn first; saved as often as training is, as the checkpoint of step 0."""
+        space, trainer, every = self.lab.diffusion.space, self.trainer, self.lab.config["checkpoint"]["every"]
+        if space.ready:
+            return
+        torch.set_num_threads(trainer.compute.threads)
+        data, place = self.lab.data, self.run_dir / "checkpoints" / stem(0)
+        source = lessons(data.train.x, data.to_unit, self.lab.device, self.lab.config["seed"], trainer.settings.workers)
+        with Progress("learning the space", unit=space.unit_of_lessons) as bar:
+            started, before = time.perf_counter(), self.space_seconds
+            for lesson in space.learn(source, self.space_progress):
+                if not bar.done:
+                    bar.start_at(lesson.done - 1)
+                bar.note(lesson.notes)
+                bar.update(lesson.done, lesson.total)
+                self.space_seconds = before + time.perf_counter() - started
+                self.stop.agree(self.ranks)
+                if self.stop.requested or (every and lesson.done % every == 0 and space.progress):
+                    self._save(place)
+                self.stop.check()
+            self.space_seconds = before + time.perf_counter() - started
+        # every rank has learned the same; rounding may differ where a GPU's does
+        self.lab.model.load_state_dict(self.ranks.share(self.lab.model.state_dict()))
+        trainer.ema.module.load_state_dict(self.lab.model.state_dict())
+        self._save(place)
 
     # -- during training ------------------------------------------------------------------------------------------
 
@@ -176,18 +207,26 @@ class Session:
             values = values | {f"{key}_optimal_variance": optimal_variance_bound(sums)[0]}
         self.ledger.save(self.run_dir / "bound" / f"val_{stem(trainer.step)}.csv")
         self._save_training_terms()
-        self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key].tolist())})
+        of_chain = self.ledger.columns["t"] > 0  # what a space adds is no row of the map
+        self.history.append({"step": trainer.step, "values": finite(self.ledger.columns[key][of_chain].tolist())})
         if math.isfinite(values[key]) and (trainer.best is None or values[key] < trainer.best):
             trainer.best = values[key]
             self._save(self.run_dir / "checkpoints" / "best")
-        wanted = ("prior_kl", "transition_kl", "decoder_nll", "mean_error", "variance_mismatch")
+        wanted = (
+            "prior_kl",
+            "transition_kl",
+            "decoder_nll",
+            "mean_error",
+            "variance_mismatch",
+            *self.lab.diffusion.space.terms,
+        )
         names = (key, f"{key}_se", *wanted, *(f"{name}_se" for name in wanted), f"{key}_optimal_variance")
         return {f"val/{name}": values[name] for name in names if name in values} | buckets(self.ledger)
 
     def _save_training_terms(self) -> None:
         """What the training steps since the last validation say of each t: unweighted mean, standard error, count."""
         count, mean, se = (column.numpy() for column in self.trainer.meter.read_per_t())
-        scale = 1 / (math.prod(self.lab.data.shape) * self.unit.nats)
+        scale = 1 / (self.lab.data.dims * self.unit.nats)
         key, seen = self.unit.key, count > 0
         columns = {"t": np.arange(1, len(count) + 1)[seen], key: mean[seen] * scale, f"{key}_se": se[seen] * scale}
         table = ledger.Ledger(self.unit, columns | {"count": count[seen].astype(np.int64)}, {})
@@ -238,6 +277,7 @@ class Session:
             "parameters": sum(p.numel() for p in lab.model.parameters()),
             "train_seconds": trainer.seconds,
             "validate_seconds": self.validate_seconds,
+            **({} if lab.diffusion.space.identity else {"space_seconds": self.space_seconds}),
             "evaluate_seconds": evaluated - started,
         }
         (row, images, curves), self.last_row = self.last_row, ({}, {}, {})
@@ -272,6 +312,7 @@ class Session:
             "history": self.history,
             "tracker_id": self.tracker.id,
             "validate_seconds": self.validate_seconds,
+            **self._space_state(),
             "pending": finite(self.pending),
             "options": self._options(),
             "design": frozen(self.lab.config) | {"seed": self.lab.config["seed"]},
@@ -282,6 +323,11 @@ class Session:
             checkpoint.save(directory, state)
             checkpoint.prune(self.run_dir, self.lab.config["checkpoint"]["keep_last"])
         self.ranks.share(None)  # nobody ends before it is saved: torchrun would end the one who saves
+
+    def _space_state(self) -> dict[str, Any]:
+        """What a checkpoint holds of a space beside its weights."""
+        space = self.lab.diffusion.space
+        return {} if space.identity else {"space": {"seconds": self.space_seconds, "progress": space.progress}}
 
     def _restore(self) -> None:
         """`resume` (go on exactly) or `init` (another run's weights, everything else fresh)."""
@@ -347,6 +393,8 @@ class Session:
         self.trainer.load_state_dict(state)
         self.history, self.tracker_id = state["history"], state["tracker_id"]
         self.validate_seconds = state.get("validate_seconds", 0.0)  # not in the checkpoints of 0.1.0's first days
+        self.space_seconds = state.get("space", {}).get("seconds", 0.0)
+        self.space_progress = state.get("space", {}).get("progress", {})
         if checkpoint.run_of(source) == self.run_dir.resolve():
             self.saved_rows = state["metrics"]
         pending = state.get("pending")
@@ -372,7 +420,8 @@ class Session:
     def _choices(self) -> dict[str, str]:
         """The chosen option of each group: unet_small rather than unet, where the command line knows it."""
         chosen = self.lab.config.get("choices", {})
-        return {group: str(chosen.get(group) or self.lab.config[group]["name"]) for group in GROUPS}
+        groups = GROUPS if self.lab.diffusion.space.identity else (*GROUPS, "space")
+        return {group: str(chosen.get(group) or self.lab.config[group]["name"]) for group in groups}
 
     def _profiler(self) -> Any:
         from contextlib import nullcontext

@@ -89,10 +89,12 @@ class Settings:
 
 
 class Gradient(NamedTuple):
-    """What the gradient of a step is made of: this rank's examples x0, and of each term of all ranks' examples its t and iw (on
-    the CPU), the objective's unweighted loss and the bound's term in nats."""
+    """What the gradient of a step is made of: this rank's examples x0 in the chain's space with what that space adds to the
+    bound of each (nats, float64), and of each term of all ranks' examples its t and iw (on the CPU), the objective's
+    unweighted loss and the bound's term in nats."""
 
     x0: Tensor
+    space: Tensor
     t: Tensor
     iw: Tensor
     losses: Tensor
@@ -130,7 +132,8 @@ class Trainer:
                 f"trainer.batch_size={settings.batch_size} leaves nothing for some of {self.ranks.world} processes; raise it or start fewer."
             )
         self.rows = self.ranks.part(settings.batch_size)  # of every batch: this rank's
-        self.shape, self.order = x.shape[1:], Order(len(x), settings.batch_size, seed, self.rows)
+        self.x_shape, self.order = tuple(x.shape[1:]), Order(len(x), settings.batch_size, seed, self.rows)
+        self.shape = diffusion.space.shape_of(self.x_shape)
         self.source = source_of(x, self.order, settings.workers, device)
         self.label = torch.full((len(x),), UNKNOWN) if label is None else label
         self.compute = Compute.choose(
@@ -216,7 +219,7 @@ class Trainer:
         lr = self.curve.lr_at(self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        x0, t, iw, losses, nats = self.gradient()
+        x0, space, t, iw, losses, nats = self.gradient()
         norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
         left = _Losses.left(self.step, lr, t, losses, norm)
         if self.settings.skip_nonfinite > self.skipped and not left.finite:  # a GPU is waited for, then
@@ -232,13 +235,14 @@ class Trainer:
         if self.step % self.settings.log_every:
             return {}
         self.check()
-        return self._row(lr, float(norm), x0)
+        return self._row(lr, float(norm), x0, space)
 
     def gradient(self) -> Gradient:
         """Leave the gradient of step `self.step` in the parameters."""
         noise = self._seed_step()
         self.model.train()
-        x0, cond = self.to_unit(self.source.batch(self.step)), self._labels(noise["label"])
+        cond = self._labels(noise["label"])
+        x0, space = self._encoded(self.to_unit(self.source.batch(self.step)), noise["device"])
         batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
         drawn: list[Times] = []
         found: list[Tensor] = []  # of each draw [B, n, 2]
@@ -250,7 +254,7 @@ class Trainer:
             found.append(self.ranks.gather_parts(torch.cat(parts), batch))
         t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
         losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
-        return Gradient(x0, t, iw, losses, nats)
+        return Gradient(x0, space, t, iw, losses, nats)
 
     def _labels(self, generator: torch.Generator) -> Tensor:
         """What the network is told of this rank's examples of a step: the label, or that it is unknown, int64 [b]."""
@@ -258,9 +262,16 @@ class Trainer:
         hidden = torch.rand(self.settings.batch_size, generator=generator)[self.rows] < self.settings.label_dropout
         return sent(told.masked_fill(hidden, UNKNOWN), self.device)
 
-    def _normal(self, generator: torch.Generator) -> Tensor:
-        """Unit noise for this rank's examples of a batch."""
-        shape = (self.settings.batch_size, *self.shape)
+    def _encoded(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """This rank's examples in the chain's space, and what it adds to the bound of each (nats, float64)."""
+        space = self.diffusion.space
+        shape = space.noise_of(self.x_shape)
+        found = space.encode(x0, None if shape is None else self._normal(generator, shape))
+        return found.z, found.sum
+
+    def _normal(self, generator: torch.Generator, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Unit noise for this rank's examples of a batch, of the chain's shape or another."""
+        shape = (self.settings.batch_size, *(self.shape if shape is None else shape))
         return torch.randn(shape, generator=generator, device=self.device)[self.rows]
 
     def _backward(self, x0: Tensor, cond: Tensor, draw: Draw, u: Tensor, rows: Tensor, last: bool) -> Tensor:
@@ -308,16 +319,17 @@ class Trainer:
             "label": torch.Generator().manual_seed(number + 3),
         }
 
-    def _row(self, lr: float, norm: float, x0: Tensor) -> dict[str, float]:
+    def _row(self, lr: float, norm: float, x0: Tensor, space: Tensor) -> dict[str, float]:
         nats, loss = self.meter.read_window()
-        schedule, unit = self.diffusion.schedule, self.diffusion.decoder.unit
+        schedule, unit = self.diffusion.schedule, self.diffusion.unit
         prior = self.diffusion.process.prior_kl(x0, schedule.level(torch.full((len(x0),), schedule.T)))
+        prior = prior if self.diffusion.space.identity else prior + space
         prior = self.ranks.gather_parts(prior.detach(), self.settings.batch_size).mean()
         steps, seconds = self.step - self._logged_at[0], self.seconds - self._logged_at[1]
         self._logged_at = (self.step, self.seconds)
         return {
             "train/loss": loss,
-            f"train/{unit.key}": float(unit.per_dim(prior + nats, x0[0].numel())),
+            f"train/{unit.key}": float(unit.per_dim(prior + nats, math.prod(self.x_shape))),
             "train/grad_norm": norm,
             "train/lr": lr,
             **({"train/skipped": self.skipped} if self.settings.skip_nonfinite else {}),
