@@ -19,7 +19,7 @@ from difflab.task.measure import without_chain
 from tests.space.conftest import MLP, ready
 from tests.test_combinations import config_of
 
-SPACES = [["space=whiten", *MLP]]
+SPACES = [["space=whiten", *MLP], ["space=pca", "space.k=9", *MLP]]
 
 
 @pytest.fixture(scope="module", params=SPACES, ids=lambda lines: lines[0])
