@@ -15,6 +15,7 @@ from difflab.config.compose import composer, plain
 from difflab.config.pairs import check_pairs
 from difflab.config.schema import conf_directory, load_schema
 from difflab.errors import NotDefined
+from difflab.train.lessons import lessons
 from difflab.train.trainer import Settings, Trainer
 
 FACTORS = {
@@ -32,6 +33,7 @@ FACTORS = {
     "sampler": ["ancestral", "ddim", "conditioned"],
     "bound": ["exhaustive", "stratified"],
     "optimizer": ["adam", "adamw"],
+    "space": ["identity", "whiten", "pca", "autoencoder"],
 }
 TINY = {
     "unet_small": ["model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16"],
@@ -40,9 +42,12 @@ TINY = {
     "uvit": ["model.width=32", "model.depth=3", "model.embedding=16"],
     "mlp": ["model.width=16", "model.embedding=16"],
 }  # fmt: skip
-FEW = {"dead_leaves": ["data.train_size=64", "data.val_size=8", "data.test_size=8"]}
+FEW = {"dead_leaves": ["data.train_size=300", "data.val_size=8", "data.test_size=8"]}
 STATES = {"parameterization": "x0", "variance": "none", "decoder": "states", "objective": "vlb", "sampler": "ancestral"}
 PICTURES, LEVELS, LABELS = ("digits", "dead_leaves"), ("digits", "heartbeat"), ("digits", "heartbeat")
+OF_SPACE = {
+    "pca": ["space.k=2"], "autoencoder": ["space.steps=1", "space.width=4", "space.batch_size=8", "space.channels=2"]
+}  # fmt: skip
 SMALL = [
     "schedule.T=30", "trainer.steps=2", "trainer.batch_size=8", "trainer.log_every=1", "bound.examples=4", "sampler.count=2",
     "sampler.steps=3", "tracker=none",
@@ -59,13 +64,16 @@ def refused(row: dict[str, str]) -> bool:
     possible = [
         data
         for data in ([row["data"]] if "data" in row else FACTORS["data"])
+        for space in ([row["space"]] if "space" in row else FACTORS["space"])
         if (row.get("model.num_classes") != "auto" or data in LABELS)
-        and ("model" not in row or (data in PICTURES) == (row["model"] != "mlp"))
+        and ("model" not in row or _pictures(data, space) == (row["model"] != "mlp"))
         and (
             "decoder" not in row
             or row["decoder"] == "learned_gaussian"
-            or (data in LEVELS) == (row["decoder"] != "gaussian")
+            or (data in LEVELS and space == "identity") == (row["decoder"] != "gaussian")
         )
+        and (data in PICTURES or space != "autoencoder")
+        and (space == "identity" or not (between_states or row.get("sampler") == "conditioned"))
         and (not between_states or data in LEVELS)
         and (row.get("process") != "binomial" or data == "heartbeat")
     ]
@@ -84,6 +92,11 @@ def typed(row: dict[str, str]) -> list[str]:
     """The row as overrides; some schedules have no such key as zero_terminal."""
     without = row["schedule"] in ("linear_abar", "learned")
     return [f"{k}={v}" for k, v in row.items() if k != "schedule.zero_terminal" or not without]
+
+
+def _pictures(data: str, space: str) -> bool:
+    """Whether the network sees pictures."""
+    return data in PICTURES and space in ("identity", "autoencoder")
 
 
 def covering_array() -> list[dict[str, str]]:
@@ -127,7 +140,11 @@ def test_the_covering_array_is_small_and_complete() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
 def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> None:
-    lab = assemble(config_of(typed(row) + TINY[row["model"]] + FEW.get(row["data"], []) + SMALL))
+    lab = assemble(
+        config_of(typed(row) + TINY[row["model"]] + FEW.get(row["data"], []) + OF_SPACE.get(row["space"], []) + SMALL)
+    )
+    if not (space := lab.diffusion.space).ready:
+        list(space.learn(lessons(lab.data.train.x, lab.data.to_unit, lab.device, 0), {}))
     before = {name: p.clone() for name, p in lab.model.named_parameters()}
     trainer = Trainer(
         lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
@@ -144,7 +161,7 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     assert table.columns[key].sum() == pytest.approx(table.totals[key], rel=1e-6)
     sampler = lab.sampler.given(lab.examples(lab.data.test), 0)
     label = sampler.labels(lab.classes, 0) if lab.classes else None
-    x = sampler.arranged(sampler.sample(trainer.averaged, lab.data.shape, 0, label=label))
+    x = sampler.arranged(space.decode(sampler.sample(trainer.averaged, lab.shape, 0, label=label)))
     assert len(x) >= 2 and x.shape[1:] == lab.data.shape and bool(x.isfinite().all())
 
 
@@ -194,6 +211,13 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
         (["data=dead_leaves", "model=mlp"], "unet"),
         (["data=dead_leaves", "model.num_classes=auto"], "model.num_classes=null"),
         (["trainer.label_dropout=0.1"], "trainer.label_dropout=0.0"),
+        (["space=pca", "process=categorical"], "set space=identity"),
+        (["space=pca", "sampler=conditioned"], "set sampler=ancestral"),
+        (["space=pca", "decoder=categorical"], "the z of space=pca is continuous; set decoder=gaussian"),
+        (["space=pca", "model=unet_small"], "mlp"),
+        (["space=autoencoder", "model=mlp"], "unet"),
+        (["data=swiss_roll", "space=autoencoder"], "space=autoencoder takes pictures"),
+        (["space=whiten", "bound.clip_x0=true"], "bound.clip_x0=false"),
         (["data=digits", "decoder=gaussian"], "decoder=discretized_gaussian"),
         (["data=swiss_roll", "bound.clip_x0=true"], "bound.clip_x0=false"),
         (["data=swiss_roll", "validation.clip_x0=true"], "validation.clip_x0=false"),

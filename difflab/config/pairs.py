@@ -120,7 +120,7 @@ TABLE = (
     ),
     Pair(
         ("decoder", "space"),
-        lambda run: run.name("decoder") != "gaussian" and not run.itself,
+        lambda run: run.name("decoder") not in ("gaussian", "learned_gaussian") and not run.itself,
         "decoder={decoder} is a probability of grey levels and the z of space={space} is continuous; set decoder=gaussian.",
     ),
     Pair(

@@ -115,9 +115,11 @@ class Linear(nn.Module, Space):
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)  # the largest first
         values = values + (self.width**2 / 12 if self.width else 0.0)
-        if not bool(values[-1] > 1e-12 * values[0]):
+        kept, others = values[: self.k], values[self.k :]
+        residual_var = others.mean() if len(others) else values.new_zeros(())
+        if not bool((residual_var if len(others) else kept[-1]) > 1e-12 * values[0]):
             raise ConfigError(
-                f"{self.choice}: the training data span fewer than their {self.dims} dimensions (too few examples, or dimensions that others "
+                f"{self.choice}: the training data span too few of their {self.dims} dimensions (too few examples, or dimensions that others "
                 "determine), so no density in all of them is finite; take more examples (data.limit, data.train_size) or space=identity."
             )
         # an eigenvector has no sign: its largest entry is positive, whatever library computed it
@@ -125,6 +127,6 @@ class Linear(nn.Module, Space):
         vectors = vectors * vectors.gather(0, largest).sign()
         self.mean.copy_(mean)
         self.basis.copy_(vectors[:, : self.k])
-        self.eigenvalues.copy_(values[: self.k])
-        self.residual_var.copy_(values[self.k :].mean() if self.k < self.dims else values.new_zeros(()))
+        self.eigenvalues.copy_(kept)
+        self.residual_var.copy_(residual_var)
         self.learned.fill_(True)

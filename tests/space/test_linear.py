@@ -114,7 +114,7 @@ def test_the_moments_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch
 def test_data_without_a_density_in_all_dimensions_are_refused() -> None:
     x = torch.randn(50, 2, generator=GENERATOR)
     for degenerate in (torch.cat([x, x[:, :1]], 1), torch.randn(3, 3, generator=GENERATOR)):
-        with pytest.raises(ConfigError, match=r"space=whiten: the training data span fewer than their 3 dimensions"):
+        with pytest.raises(ConfigError, match=r"space=whiten: the training data span too few of their 3 dimensions"):
             learned(Whiten((3,), None), degenerate, None)
     learned(Whiten((3,), 9), torch.zeros(5, 3).long(), 9)  # dequantisation gives constant pixels a density
 

@@ -10,7 +10,7 @@ import torch
 from difflab.errors import ConfigError
 from difflab.space.pca import Pca
 from difflab.space.whiten import Whiten
-from tests.space.test_linear import FACTOR, GENERATOR, MEAN, corners, of_moments
+from tests.space.test_linear import FACTOR, GENERATOR, MEAN, corners, learned, of_moments
 
 COVARIANCE = FACTOR @ FACTOR.T
 
@@ -76,6 +76,15 @@ def test_decoding_gives_the_nearest_point_of_the_plane() -> None:
     again = space.encode(plane, None)
     torch.testing.assert_close(again.z, space.encode(x, None).z, atol=1e-5, rtol=1e-5)
     assert torch.allclose((x - plane).double() @ space.basis, torch.zeros(6, 2).double(), atol=1e-5)
+
+
+def test_fewer_examples_than_dimensions_do_where_a_residual_is_left() -> None:
+    few = torch.randn(3, 4, generator=GENERATOR)  # centred, they span two
+    assert learned(Pca((4,), None, k=1), few, None).residual_var > 0
+    with pytest.raises(
+        ConfigError, match=r"space=pca space\.k=2: the training data span too few of their 4 dimensions"
+    ):
+        learned(Pca((4,), None, k=2), few, None)
 
 
 @pytest.mark.parametrize("k", [0, 5])

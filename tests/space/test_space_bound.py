@@ -16,10 +16,14 @@ from difflab.bound.sums import add_up
 from difflab.console import bound_table
 from difflab.gaussian import BITS, NATS
 from difflab.task.measure import without_chain
-from tests.space.conftest import MLP, ready
+from tests.space.conftest import MLP, UNET, ready
 from tests.test_combinations import config_of
 
-SPACES = [["space=whiten", *MLP], ["space=pca", "space.k=9", *MLP]]
+SPACES = [
+    ["space=whiten", *MLP],
+    ["space=pca", "space.k=9", *MLP],
+    ["space=autoencoder", "space.steps=3", "space.width=8", *UNET],
+]
 
 
 @pytest.fixture(scope="module", params=SPACES, ids=lambda lines: lines[0])
@@ -71,7 +75,7 @@ def test_an_example_has_one_z_whatever_the_batches_and_the_noise_of_t(lab) -> No
         if size == 512:
             first = found
         for name, nats in found.parts.items():
-            np.testing.assert_allclose(nats, first.parts[name], rtol=1e-12)
+            np.testing.assert_allclose(nats, first.parts[name], rtol=1e-5)
         np.testing.assert_allclose(found.prior_kl, first.prior_kl, rtol=1e-6)
         np.testing.assert_allclose(found.totals(), first.totals(), rtol=1e-5)
     lab.bound.batch_size = 512
@@ -90,7 +94,7 @@ def test_what_the_chain_gains_is_paired(lab) -> None:
     assert alone - figures["chain_gain"] == pytest.approx(ledger.build(estimate).totals["bpd"], abs=1e-9)
     found = encoded(lab.diffusion.space, lab.examples(lab.data.test), slice(0, 30), 0, "cpu")
     plain = lab.diffusion.space.plain_nll(found.z)
-    assert alone == pytest.approx(float((found.sum + plain).mean()) / (64 * math.log(2)), rel=1e-9)
+    assert alone == pytest.approx(float((found.sum + plain).mean()) / (64 * math.log(2)), rel=1e-6)
     assert without_chain(replace(estimate, plain_nll=None)) == {}
 
 
