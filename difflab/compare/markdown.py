@@ -149,7 +149,7 @@ def noise(entries: Sequence[Entry]) -> list[str]:
         seeds = [m.result.get("bound_seed") for m in (pair.first, pair.second)]
         if seeds[0] != seeds[1]:
             lines.append(f"- {entry.run.name}: its noise is not the best run's (bound.seed={seeds[0]} and {seeds[1]}).")
-        elif pair.per_step is None:
+        elif pair.per_step is None or pair.first.label != pair.second.label:  # drawn levels and those of a chain
             lines.append(f"- {entry.run.name}: its t are other levels than the best run's, so they share no noise.")
         elif not pair.common_noise:
             lines.append(
