@@ -19,8 +19,14 @@ VISIBLE = (7.0, -5.0)  # log SNR between which eyes see a picture drown
 Show = Callable[[Tensor], np.ndarray]  # what is kept of a batch [N, ...]
 
 
+def visible(diffusion: Diffusion) -> Callable[[Tensor], Tensor]:
+    """What a person may look at of the chain's x_t: data, where the chain runs in another space."""
+    return lambda x_t: diffusion.space.decode(diffusion.process.visible(x_t))
+
+
 def forward(diffusion: Diffusion, x0: Tensor, index: Tensor, times: Tensor, seed: int) -> Tensor:
-    """x_t ~ q(x_t|x_0) of every example at t = 0 and at each of `times` (int64 [L]), [L + 1, N, ...].
+    """x_t ~ q(x_t|x_0) of every example at t = 0 and at each of `times` (int64 [L]), to be looked at, [L + 1, N, ...]; x0 is
+    the chain's own.
 
     One unit noise an example along its whole path, keyed by (seed, the example's fixed id): each slice has the marginal's
     law, and x_t moves from data to noise without a jump.
@@ -29,16 +35,17 @@ def forward(diffusion: Diffusion, x0: Tensor, index: Tensor, times: Tensor, seed
     eps = normal(key(seed, index, zero, zero), tuple(x0.shape[1:])).to(x0)
     process, level = diffusion.process, diffusion.schedule.level
     noised = [process.noised(x0, level(torch.full((len(x0),), int(t))), eps) for t in times]
-    return torch.stack([x0, *map(process.visible, noised)])
+    return torch.stack([diffusion.space.decode(x0), *map(visible(diffusion), noised)])
 
 
 @dataclass
 class Walk:
     """What a walk back was seen to pass: at each visited t (falling) x_t and the x_0 that the network then expects, as `show`
-    keeps them of what is `visible` of x_t; `x0`: where it ended."""
+    keeps them of what is `visible`, data by `decode`; `x0`: where it ended."""
 
     show: Show
     visible: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
     t: list[int] = field(default_factory=list)
     x: list[np.ndarray] = field(default_factory=list)
     x0_hat: list[np.ndarray] = field(default_factory=list)
@@ -47,7 +54,7 @@ class Walk:
     def watch(self, t: int, prediction: Reading) -> None:
         self.t.append(t)
         self.x.append(self.show(self.visible(prediction.x_t).cpu()))
-        self.x0_hat.append(self.show(prediction.x0_hat().float().cpu()))
+        self.x0_hat.append(self.show(self.decode(prediction.x0_hat().float()).cpu()))
 
     def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(t rising [L], x [L + 1, N, ...] from t = 0, x0_hat [L, N, ...]) of the visited levels at `places` (rising, 0 is the
@@ -69,8 +76,9 @@ def reverse(
     label: Tensor | None = None,
 ) -> Walk:
     """The walk that `sampler` makes from its noise of `seed`: it ends in what sampler.sample gives."""
-    walk = Walk(show, diffusion.process.visible)
-    walk.x0 = show(sampler.sample(diffusion, shape, seed, device, on_step, chain, label, walk.watch).cpu())
+    walk = Walk(show, visible(diffusion), diffusion.space.decode)
+    x0 = sampler.sample(diffusion, shape, seed, device, on_step, chain, label, walk.watch)
+    walk.x0 = show(diffusion.space.decode(x0).cpu())
     return walk
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..assemble import Laboratory
+from ..bound.estimator import encoded
 from ..diffusion import Diffusion
 from ..errors import ConfigError
 from ..mapping import record
@@ -74,7 +75,7 @@ def seen(
     computing = lab.computing(diffusion, "sample")
     sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
     label = sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
-    walk = reverse(computing, sampler, lab.data.shape, NOISE_SEED, lab.device, show, on_step, chain, label)
+    walk = reverse(computing, sampler, lab.shape, NOISE_SEED, lab.device, show, on_step, chain, label)
     log_snr = diffusion.schedule.log_snr.numpy()
     visited = log_snr[walk.t[::-1]]
     t, back, x0_hat = walk.at(places(visited, task["levels"]))
@@ -88,11 +89,12 @@ def seen(
 
     def there(count: int, times: np.ndarray) -> Tensor:
         few = test.first(count)
-        return forward(diffusion, few.x0(slice(None)), few.index, torch.from_numpy(times), lab.bound.seed)
+        z = encoded(diffusion.space, few, slice(None), lab.bound.seed, lab.device).z.cpu()
+        return forward(diffusion, z, few.index, torch.from_numpy(times), lab.bound.seed)
 
     arrays["forward"] = np.stack([show(x) for x in there(sampler.count, t)])
-    if pictures and not diffusion.priced:  # the spectra are those of signal and Gaussian noise
-        return arrays
+    if pictures and not (diffusion.process.priced and diffusion.space.identity):
+        return arrays  # the spectra are those of a signal and of Gaussian noise on it
     if pictures:
         path = there(EXAMPLES, t)
         about_mean = {f"centred_{name}": value for name, value in spectra(map(centred, path), log_snr).items()}
