@@ -79,7 +79,7 @@ def bound_table(totals: Mapping[str, Any], floors: Mapping[str, float], unit: Un
         ("", "  mean error", "mean_error"),
         ("", "  variance mismatch", "variance_mismatch"),
         ("L_0", "decoder", "decoder_nll"),
-        *(("x -> z", name.removeprefix("space_").replace("_", " "), name) for name in totals if _is_term(name)),
+        *(("x -> z", name.removeprefix("space_").replace("_", " "), name) for name in totals if is_space_term(name)),
         ("L", f"bound{given}", unit.key),
         ("", "  with the best isotropic variance", f"{unit.key}_optimal_variance"),
     ]
@@ -182,7 +182,7 @@ def _floor_lines(totals: Mapping[str, Any], floors: Mapping[str, float], unit: U
     return lines
 
 
-def _is_term(name: str) -> bool:
+def is_space_term(name: str) -> bool:
     """Whether a total is that of a space's term (and not a part of its error, or the time it took)."""
     return name.startswith("space_") and not name.endswith(("_se", "_se_between", "_se_noise", "_seconds"))
 

@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..console import is_space_term
+
 HERE = Path(__file__).parent
 SCRIPTS = ("chart.js", "parts.js", "terms.js", "insight.js", "mapping.js", "page.js")
 # A page opened from a disk needs nothing from anywhere, so the browser is told to refuse everything but the page's own
@@ -55,15 +57,15 @@ def embedded(value: Any) -> str:
 def totals(report: dict[str, Any]) -> str:
     """The bounds as a plain table, for a reader without scripts."""
     key, label = report["unit"]["key"], report["unit"]["label"]
-    rows = []
-    for run in report["runs"]:
-        result = run["result"] or {}
+    rows, results = [], [run["result"] or {} for run in report["runs"]]
+    space = list(dict.fromkeys(name for result in results for name in result if is_space_term(name)))
+    for run, result in zip(report["runs"], results, strict=True):
         cells = [run["name"]]
-        for name in (key, "prior_kl", "transition_kl", "decoder_nll"):
+        for name in (key, "prior_kl", "transition_kl", "decoder_nll", *space):
             value, error = result.get(name), result.get(f"{name}_se")
             cells.append("not measured" if value is None else f"{value:.4g}" + (f" ± {error:.2g}" if error else ""))
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("run", label, "L_T", "sum L_(t-1)", "L_0"))
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("run", label, "L_T", "sum L_(t-1)", "L_0", *space))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -18,6 +18,7 @@ function headline() {
   const facts = {
     "L_T, prior KL": measured(best, "prior_kl"), "Σ Lₜ₋₁, transitions": measured(best, "transition_kl"),
       "L₀, decoder": measured(best, "decoder_nll"),
+    ...Object.fromEntries(spaceTerms([best]).map((name) => [`x → z, ${words(name)}`, measured(best, name)])),
     "mean error": measured(best, "mean_error"), "variance mismatch": measured(best, "variance_mismatch"),
     "with the best variance": measured(best, `${KEY}_optimal_variance`),
   };
@@ -38,10 +39,19 @@ const plain = (run, name) => (known(value(run, name))
   ? el("span", { "data-run": run.index, "data-key": name, "data-value": value(run, name) }, format(value(run, name))) : "–");
 
 function ranking(body) {
+  const space = spaceTerms(runs);
   const rows = runs.map((run) => [named(run), measured(run, KEY), difference(run),
-    ...["prior_kl", "transition_kl", "decoder_nll", `${KEY}_optimal_variance`].map((name) => measured(run, name))]);
-  body.append(table(["run", UNIT, "minus the best, paired", "L_T", "Σ Lₜ₋₁", "L₀", "best variance"], rows));
+    ...["prior_kl", "transition_kl", "decoder_nll", ...space, `${KEY}_optimal_variance`].map((name) => measured(run, name))]);
+  body.append(table(["run", UNIT, "minus the best, paired", "L_T", "Σ Lₜ₋₁", "L₀", ...space.map((name) => `x → z, ${words(name)}`),
+    "best variance"], rows));
 }
+
+// What the spaces of some runs add to the bound, where their chains are not over the data.
+function spaceTerms(some) {
+  const names = some.flatMap((run) => Object.keys(run.result || {}));
+  return [...new Set(names.filter((name) => /^space_/.test(name) && !/_(se|se_between|se_noise|seconds)$/.test(name)))];
+}
+const words = (name) => name.replace(/^space_/, "").replaceAll("_", " ");
 
 function difference(run) {
   const d = run.difference;

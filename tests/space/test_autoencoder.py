@@ -78,6 +78,18 @@ def test_with_the_exact_posterior_and_prior_the_bound_is_the_likelihood(standard
     torch.testing.assert_close(space.decode(found.z).double(), model.likelihood(found.z * space.scale + space.shift)[0])
 
 
+def test_the_entropy_is_that_of_z() -> None:
+    """Of the normal law that z has, whose deviation a unit of noise shows."""
+    space = made()
+    space.scale.fill_(0.37)
+    space.shift.fill_(2.0)
+    x0 = to_unit(DATA[:5])
+    still, moved = (space.encode(x0, torch.full((5, 1, 2, 2), n)) for n in (0.0, 1.0))
+    var = (moved.z - still.z).double().square()
+    entropy = 0.5 * torch.log(2 * math.pi * math.e * var).flatten(1).sum(1)
+    assert torch.allclose(still.parts["space_entropy"], -entropy, atol=1e-4)
+
+
 def test_a_worse_posterior_costs_its_divergence() -> None:
     """-ELBO = -log p(x) + KL(q || p(u|x)): with q shifted and widened, in closed form."""
     space, model = made(levels=None), LinearModel()

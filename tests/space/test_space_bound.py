@@ -13,6 +13,7 @@ import torch
 from difflab.bound import insight, ledger
 from difflab.bound.estimator import encoded, evaluate
 from difflab.bound.sums import add_up
+from difflab.build import build
 from difflab.console import bound_table
 from difflab.gaussian import BITS, NATS
 from difflab.task.measure import without_chain
@@ -126,3 +127,11 @@ def test_a_space_brings_its_network_and_decoder_and_what_is_typed_wins(order: li
         1024,
         2000,
     )
+
+
+def test_a_target_is_a_standard_error_of_the_bound_on_x() -> None:
+    lab = ready("space=pca", "space.k=9", *MLP)
+    values = {k: v for k, v in lab.config["bound"].items() if k != "examples"} | {"target_se": 0.5, "examples": None}
+    estimate = evaluate(lab.diffusion, lab.examples(lab.data.test), build("bound", values))
+    assert estimate.target is not None and estimate.target.reached
+    assert estimate.target.reached_se == pytest.approx(ledger.build(estimate).totals["bpd_se"], rel=1e-6)
