@@ -43,7 +43,7 @@ def test_it_begins_as_fixed_beta_and_reads_no_variance(levels, per_channel):
     prediction, x0 = at_first(ours, FixedBeta(ddpm_t1=False), levels)
     torch.testing.assert_close(ours.nll(x0, prediction), fixed.nll(x0, prediction), rtol=1e-4, atol=1e-6)  # float32
     assert torch.equal(ours.nll(x0, prediction), ours.nll(x0, prediction.with_variance(FixedBetaTilde())))
-    assert (ours.discrete, ours.unit) == (levels is not None, NATS if levels is None else BITS)
+    assert (ours.clips, ours.unit) == (levels is not None, NATS if levels is None else BITS)
     assert torch.equal(ours.mean(prediction), prediction.mean())
 
 
