@@ -44,7 +44,7 @@ def test_it_begins_as_fixed_beta_and_reads_no_variance(levels, per_channel):
     torch.testing.assert_close(ours.nll(x0, prediction), fixed.nll(x0, prediction), rtol=1e-4, atol=1e-6)  # float32
     assert torch.equal(ours.nll(x0, prediction), ours.nll(x0, prediction.with_variance(FixedBetaTilde())))
     assert (ours.clips, ours.unit) == (levels is not None, NATS if levels is None else BITS)
-    assert torch.equal(ours.mean(prediction), prediction.mean())
+    assert torch.equal(ours.shown(prediction, prediction.x_t), prediction.mean())
 
 
 def test_its_gradient_vanishes_where_the_variance_is_the_mean_squared_error():
