@@ -84,7 +84,7 @@ def trainer(T: int = 4, steps: int = 12) -> Trainer:
     diffusion = Diffusion(network, Gaussian(), schedule, PARAMETERIZATIONS["v"], FixedBeta(ddpm_t1=False), decoder)
     settings = Settings(
         steps=steps, max_minutes=None, batch_size=8, accumulate=2, precision="fp32", compile="never", ema_decay=0.9, grad_clip=1.0,
-        skip_nonfinite=0, log_every=4, val_every=0, detect_anomaly=False, profile=False, workers=None,
+        skip_nonfinite=0, log_every=4, val_every=0, detect_anomaly=False, profile=False, workers=None, label_dropout=0.0,
     )  # fmt: skip
     optimizer = Adam(lr=3e-3, warmup_steps=2, decay="cosine", betas=[0.9, 0.99])
     to_unit = lambda x: x.float() / 8 - 1  # noqa: E731

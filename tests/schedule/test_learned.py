@@ -222,7 +222,7 @@ def test_a_part_of_its_chain_is_a_plain_schedule():
 def test_paths_of_the_whole_chain_follow_the_schedule():
     """eps_t = sqrt(1 - c) eps_s + sqrt(c) z with the c of now, not of when the sampler was made."""
     ours = learned(4)
-    chain = FullChain(ours, chunk=4, markov=True)
+    chain = FullChain(Gaussian(), ours, chunk=4, markov=True)
     with torch.no_grad():
         ours.rate[2] += 1.0
     z = [torch.randn(2, 3, generator=torch.Generator().manual_seed(i)).double() for i in range(4)]
