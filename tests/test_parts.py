@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from difflab.objective.vlb import Vlb
 from difflab.optimizer.adam import Adam
 from difflab.precision import in_precision
 from difflab.process.gaussian import Gaussian
+from difflab.schedule._continuous import Continuous, Moving
 from difflab.schedule.base import Schedule
 from difflab.schedule.learned import Learned
 from difflab.timestep.base import OneTerm, Stateless, Times
@@ -77,13 +80,14 @@ class Net(nn.Module):
 DATA = torch.randint(0, 17, (40, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 
 
-def trainer(T: int = 4, steps: int = 12) -> Trainer:
+def trainer(continuous: bool = False, T: int = 4, steps: int = 12, accumulate: int = 2) -> Trainer:
     schedule = Learned(T=T, first_log_snr=8.0, last_log_snr=-5.0, pieces=2, speed=30.0)
+    schedule = Moving(schedule) if continuous else schedule
     decoder, network = LearnedGaussian(17, (3,), schedule, per_channel=True, speed=30.0), Net()
     adopt(network, {"schedule": schedule, "decoder": decoder})
     diffusion = Diffusion(network, Gaussian(), schedule, PARAMETERIZATIONS["v"], FixedBeta(ddpm_t1=False), decoder)
     settings = Settings(
-        steps=steps, max_minutes=None, batch_size=8, accumulate=2, precision="fp32", compile="never", ema_decay=0.9, grad_clip=1.0,
+        steps=steps, max_minutes=None, batch_size=8, accumulate=accumulate, precision="fp32", compile="never", ema_decay=0.9, grad_clip=1.0,
         skip_nonfinite=0, log_every=4, val_every=0, detect_anomaly=False, profile=False, workers=None, label_dropout=0.0,
     )  # fmt: skip
     optimizer = Adam(lr=3e-3, warmup_steps=2, decay="cosine", betas=[0.9, 0.99])
@@ -101,9 +105,10 @@ def trainer(T: int = 4, steps: int = 12) -> Trainer:
     )
 
 
-def test_every_backward_pass_reaches_every_part_whatever_its_batch_looks_at():
+@pytest.mark.parametrize("continuous", [False, True])
+def test_every_backward_pass_reaches_every_part_whatever_its_batch_looks_at(continuous: bool):
     """Ranks wait for each other's gradients, and Adam moves on where one is zero but not where there is none."""
-    ours, seen = trainer(), set()
+    ours, seen = trainer(continuous), set()
     for step in range(1, 13):
         ours.step = step
         t = int(ours.gradient().t[0])
@@ -116,17 +121,18 @@ def test_every_backward_pass_reaches_every_part_whatever_its_batch_looks_at():
     assert seen == {True, False}
 
 
-def test_parts_learn_are_averaged_and_resumed_bit_by_bit(tmp_path: Path) -> None:
-    whole, begun = trainer(), trainer()
+@pytest.mark.parametrize("continuous", [False, True])
+def test_parts_learn_are_averaged_and_resumed_bit_by_bit(tmp_path: Path, continuous: bool) -> None:
+    whole, begun = trainer(continuous), trainer(continuous)
     whole.run(lambda row: None)
     for _ in range(5):
         begun.train_step()
     saved = checkpoint.save(tmp_path / "step_00000005", begun.state_dict())
-    resumed = trainer()
+    resumed = trainer(continuous)
     resumed.load_state_dict(checkpoint.load(saved))
     resumed.run(lambda row: None)
     for name, part in adopted(whole.model).items():
-        averaged, first = adopted(whole.ema)[name], adopted(trainer().model)[name]
+        averaged, first = adopted(whole.ema)[name], adopted(trainer(continuous).model)[name]
         assert getattr(whole.averaged, name) is averaged is not part
         for key, value in part.state_dict().items():
             assert torch.equal(value, resumed.model.get_parameter(f"part_{name}.{key}"))
@@ -135,15 +141,17 @@ def test_parts_learn_are_averaged_and_resumed_bit_by_bit(tmp_path: Path) -> None
             assert not torch.equal(value, averaged.state_dict()[key])
 
 
-def test_the_gradient_holds_the_end_of_the_chain_once():
+@pytest.mark.parametrize("continuous", [False, True])
+def test_the_gradient_holds_the_end_of_the_chain_once(continuous: bool):
     """That of the mean of L_T in bits/dim, whatever t was drawn and into how many parts the batch was cut."""
-    ours, found = trainer(), []
+    ours, found = trainer(continuous), []
     objective = ours.objective
     for drop in (False, True):
         ours.objective = (lambda *given: objective(*given)._replace(besides=None)) if drop else objective  # type: ignore[assignment]
         ours.step = 3
         x0 = ours.gradient().x0
-        found.append(ours.model.get_parameter("part_schedule.rate").grad.clone())  # type: ignore[union-attr]
+        (rate,) = adopted(ours.model)["schedule"].parameters()
+        found.append(rate.grad.clone())
         ours.model.zero_grad(set_to_none=True)
     schedule = ours.diffusion.schedule
     top = schedule.level(torch.full((len(x0),), schedule.T))
@@ -151,3 +159,20 @@ def test_the_gradient_holds_the_end_of_the_chain_once():
     (expected,) = torch.autograd.grad(prior, list(schedule.parameters()))  # type: ignore[attr-defined]
     assert float(expected.abs().max()) > 1e-4
     torch.testing.assert_close(found[0] - found[1], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_of_a_moving_schedule_the_network_sees_nothing() -> None:
+    """Its gradient is bitwise that of a fixed schedule of the same levels; the schedule's own does not depend on the cuts."""
+    ours, fixed, whole = trainer(True), trainer(True), trainer(True, accumulate=1)
+    levels = Continuous(Schedule(ours.diffusion.schedule.log_snr.detach()))
+    fixed.diffusion = replace(fixed.diffusion, schedule=levels)
+    fixed.objective = Vlb(fixed.diffusion.decoder, levels)
+    for step in range(1, 9):
+        for each in (ours, fixed, whole):
+            each.model.zero_grad(set_to_none=True)
+            each.step = step
+            each.gradient()
+        for name, p in ours.model.named_parameters():
+            if not name.startswith("part_schedule"):
+                assert p.grad is not None and torch.equal(p.grad, fixed.model.get_parameter(name).grad), name  # type: ignore[arg-type]
+            torch.testing.assert_close(p.grad, whole.model.get_parameter(name).grad, rtol=1e-4, atol=1e-6)

@@ -28,6 +28,7 @@ class Vlb(Objective):
         loss = self.schedule.T * BITS.per_dim(nats, dims)
         if not learns(self.schedule):
             return Loss(loss, nats.detach())
+        prediction.step.hear(loss)
         assert self.process
         top = self.schedule.level(torch.full((len(x0),), self.schedule.T))
         return Loss(loss, nats.detach(), BITS.per_dim(self.process.prior_kl(x0, top), dims))

@@ -96,6 +96,9 @@ class Step:
         """Of a density over log SNR between the two levels, from its `primitive`; float64 [B]."""
         return primitive(self.s.log_snr) - primitive(self.t.log_snr)
 
+    def hear(self, loss: Tensor) -> None:
+        """The objective's loss of each row [B], before its gradient is taken: for what learns from more than that."""
+
     def __getitem__(self, rows: Tensor) -> Self:
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 

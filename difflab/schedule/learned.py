@@ -24,7 +24,8 @@ class Learned(nn.Module, Schedule):
     softmax), as parameters that move `speed` times as fast as a weight. For any of their values the table falls strictly:
     first = FAR tanh(x / FAR), span = LEAST + 2 FAR tanh(softplus(x) / (2 FAR)), and EVEN of the span is not theirs to share.
     A bound of T steps depends on every level and on L_T, so its gradient trains all of it. Each table is computed anew from
-    the parameters, float64 on the CPU (a GPU is waited for), with a graph of its own.
+    the parameters, float64 on the CPU (a GPU is waited for), with a graph of its own. In continuous time the ends alone are
+    trained on the bound (_continuous.Moving).
     """
 
     serves = ("gaussian",)  # x_t between states jumps, and has no gradient
@@ -57,10 +58,15 @@ class Learned(nn.Module, Schedule):
 
     @property
     def log_snr(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        first, span, *_ = x = at_speed(self.rate.cpu(), self.speed)
+        return self.table()
+
+    def table(self, ends: bool = True, pieces: bool = True) -> Tensor:
+        """log SNR [T + 1], in whose graph are the ends (first and span), the pieces' shares, or both."""
+        x = at_speed(self.rate.cpu(), self.speed)
+        first, span = x[:2] if ends else x[:2].detach()
         first = FAR * torch.tanh(first / FAR)
         span = LEAST + 2 * FAR * torch.tanh(nn.functional.softplus(span) / (2 * FAR))
-        share = torch.softmax(x[2:], 0)
+        share = torch.softmax(x[2:] if pieces else x[2:].detach(), 0)
         share = (1 - EVEN) * share + EVEN / len(share)
         before = share.cumsum(0) - share
         rise = before[self.piece] + self.within * share[self.piece]
