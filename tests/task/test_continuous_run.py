@@ -130,3 +130,28 @@ def test_two_processes_draw_the_same_levels(run: Path, capsys: pytest.CaptureFix
         path.unlink()
     done(torchrun(*MEASURE, f"run={run}"))
     assert files and {path: path.read_bytes() for path in files} == files
+
+
+@pytest.mark.parametrize("timestep", ["importance", "full_chain"])
+def test_a_schedule_that_learns_moves_is_measured_and_sampled_by(timestep: str) -> None:
+    """With the averaged weights' own levels."""
+    kept = [line for line in SMALL if not line.startswith("model.")]
+    choices = ["data=swiss_roll", "schedule=learned", f"timestep={timestep}", "trainer.batch_size=8", "trainer.steps=2"]
+    choices += ["timestep.markov=false", "timestep.chunk=5"] if timestep == "full_chain" else []
+    lab = assemble(
+        config_of(
+            [*kept, "schedule.T='inf'", "strata=12", "variance=fixed_beta", *TINY_MLP, "sampler.count=2", *choices]
+        )
+    )
+    trainer = Trainer(
+        lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
+        Settings(**lab.config["trainer"]), 0, lab.device,
+    )  # fmt: skip
+    begun = lab.diffusion.schedule.log_snr.detach()
+    trainer.run(lambda row: None)
+    gaps = (lab.diffusion.schedule.log_snr - begun)[1:].diff()
+    assert float(gaps.detach().abs().min()) > 0  # every piece, and so both ends
+    assert not torch.equal(trainer.averaged.schedule.log_snr, lab.diffusion.schedule.log_snr)
+    estimate = evaluate(trainer.averaged, lab.examples(lab.data.val), lab.bound)
+    assert np.isfinite(estimate.totals()).all() and (estimate.whole().column("variance_mismatch") == 0).all()
+    assert bool(lab.sampler.sample(trainer.averaged, lab.data.shape, 0).isfinite().all())
