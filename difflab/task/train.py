@@ -36,6 +36,7 @@ from . import figures
 from .estimate import forecast
 from .evaluate import finite, say, stem, table, validate
 from .measure import Measurement, stage, training_fit
+from .origin import origin
 from .sample import chain_of, columns, draw, picture
 
 GROUPS = ("data", "schedule", "parameterization", "variance", "model", "objective", "timestep")  # the tags of a run
@@ -333,7 +334,7 @@ class Session:
         """`resume` (go on exactly) or `init` (another run's weights, everything else fresh)."""
         if self.ranks.first:
             checkpoint.tidy(self.run_dir)
-        state, source = self.ranks.share(self._found() if self.ranks.first else (None, None))
+        state, source = self.ranks.share(self._origin() if self.ranks.first else (None, None))
         if state is None or source is None:
             return
         if self.lab.config["resume"]:
@@ -345,33 +346,9 @@ class Session:
             load_weights(self.lab.model, state["ema"], source)
             self.trainer.ema.module.load_state_dict(state["ema"])
 
-    def _found(self) -> tuple[dict[str, Any] | None, Path | None]:
-        """What to begin with, and the checkpoint it comes from."""
-        resume, init = self.lab.config["resume"], self.lab.config["init"]
-        own = checkpoint.newest_first(self.run_dir)
-        if resume is None and own:
-            raise ConfigError(
-                f"{self.run_dir} already holds checkpoints; set resume=auto to go on with them or choose another directory."
-            )
-        if resume == "auto":
-            return self._newest(own, must=False)
-        if resume or init:
-            return self._newest([checkpoint.latest(Path(resume or init))], must=True)
-        return None, None
-
-    def _newest(self, candidates: list[Path], must: bool) -> tuple[dict[str, Any] | None, Path | None]:
-        """The first checkpoint that is whole. With `must`, or if none of several is, ConfigError."""
-        for source in candidates:
-            try:
-                state = checkpoint.load(source)
-            except ConfigError as error:
-                if must or source == candidates[-1]:
-                    raise
-                checkpoint.set_aside(source, "damaged")
-                say(f"{error} It is set aside; trying the one before.")
-                continue
-            return state, source
-        return None, None
+    def _origin(self) -> tuple[dict[str, Any] | None, Path | None]:
+        config = self.lab.config
+        return origin(self.run_dir, config["resume"], config["init"])
 
     def _load(self, state: dict[str, Any], source: Path) -> None:
         self.lab.check_same(state, source)
