@@ -32,6 +32,8 @@ from .space.base import Space
 from .timestep.base import Timestep
 from .train import checkpoint
 
+CHAIN = ("process", "schedule", "parameterization", "variance", "decoder")
+
 
 @dataclass(frozen=True)
 class Laboratory:
@@ -121,6 +123,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     context["schedule"] = scheduled(config["schedule"], config["strata"], **context)
     for group in ("decoder", "parameterization", "variance"):
         context[group] = build(group, config[group], **context)
+    check_serve(config, context["process"].family, {group: context[group] for group in CHAIN})
     check_recovers(str(config["parameterization"]["name"]), context["parameterization"], context["schedule"])
     process: Process = context["process"]
     process.check(context["schedule"])
@@ -128,7 +131,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     node = with_classes(config["model"], data, str(config["data"]["name"]))
     shape, levels = process.seen_as(context["shape"], context["levels"])
     model = build("model", node, **context | {"shape": shape, "levels": levels})
-    chain = {group: context[group] for group in ("process", "schedule", "parameterization", "variance", "decoder")}
+    chain = {group: context[group] for group in CHAIN}
     chain["space"] = space
     adopt(model, chain)
     diffusion = Diffusion(model=model.to(device), **chain)
@@ -145,7 +148,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "precision": {use: resolve(f"precision.{use}", name, device) for use, name in config["precision"].items()},
     }
     check_chains(config["chains"])
-    check_serve(config, process.family, chain | parts)
+    check_serve(config, process.family, parts)
     for key in ("bound", "validation"):
         if parts[key].clip_x0 and not context["decoder"].clips:
             raise NotDefined(

@@ -49,7 +49,7 @@ def adopted(network: Any) -> dict[str, Any]:
 
 def reach(network: Any, like: Tensor) -> Tensor:
     """Zero, whose gradient (zero) reaches every parameter of the parts that the network has adopted; a scalar."""
-    parameters = [p for part in adopted(network).values() for p in part.parameters()]
+    parameters = [p for part in adopted(network).values() for p in part.parameters() if p.requires_grad]
     return sum(((0 * p).sum() for p in parameters), like.new_zeros(()))
 
 

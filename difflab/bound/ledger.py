@@ -51,6 +51,11 @@ class Ledger:
         return Ledger(BITS if BITS.key in columns else NATS, columns, totals or {})
 
 
+def of_chain(term: np.ndarray) -> np.ndarray:
+    """bool: the rows of a table that are terms of t = 1..T, whatever else stands in it."""
+    return np.isin(term, ("decoder_nll", "transition_kl"))
+
+
 def terms(T: int, space: Sequence[str] = ()) -> np.ndarray:
     """The names of a ledger's rows; `space`: those of the space's terms."""
     return np.array(["decoder_nll"] + ["transition_kl"] * (T - 1) + ["prior_kl", *space])

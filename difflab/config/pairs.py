@@ -115,7 +115,7 @@ TABLE = (
     ),
     Pair(
         ("sampler", "space"),
-        lambda run: run.name("sampler") == "conditioned" and not run.itself,
+        lambda run: "conditioned" in (run.name("sampler"), run.name("preview")) and not run.itself,
         "sampler=conditioned is given values of the data and the chain of space={space} has none; set sampler=ancestral, or space=identity.",
     ),
     Pair(

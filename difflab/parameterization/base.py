@@ -42,5 +42,5 @@ def check_recovers(name: str, parameterization: Parameterization, schedule: Sche
     if bool(lost.any()):
         raise NotDefined(
             f"parameterization={name} says nothing of x_0 at t = {1 + int(lost.nonzero()[0])} of this schedule, where no signal is left; "
-            "set parameterization=v or schedule.zero_terminal=false."
+            "set parameterization=v, or a schedule that keeps some."
         )

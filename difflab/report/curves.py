@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import tables
-from ..bound.ledger import Ledger
+from ..bound.ledger import Ledger, of_chain
 from ..figure.pooling import log_edges, term, transitions
 from ..gaussian import BITS, NATS
 from .numbers import short, spread
@@ -36,7 +36,7 @@ def curve(ledger: Ledger, points: int) -> dict[str, Any]:
 def running(ledger: Ledger, terms: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
     """L_0 + the transitions up to t, with the standard error of that sum (from per-example sums: rows are correlated)."""
     column, T = ledger.columns, int(ledger.columns["t"].max())
-    body = column["term"] != "prior_kl"
+    body = of_chain(column["term"])
     knots = np.unique(np.geomspace(1, T, 160).round()).astype(int)
     order = np.argsort(column["t"][body], kind="stable")
     t, values = column["t"][body][order], np.nan_to_num(column[ledger.unit.key][body][order])
@@ -87,7 +87,7 @@ def _terms(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(t, contribution) of the rows t = 1..T."""
     table = tables.load(path)
     key = BITS.key if BITS.key in table else NATS.key
-    body = table["term"] != "prior_kl" if "term" in table else slice(None)
+    body = of_chain(table["term"]) if "term" in table else slice(None)
     return table["t"][body], table[key][body].astype(float)
 
 

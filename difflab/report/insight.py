@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bound.ledger import of_chain
 from ..bound.rate import table4
 from ..figure.pooling import log_edges
 from ..tables import Columns
@@ -22,7 +23,7 @@ TIMES = 80  # characters of a chain's levels
 def variances(table: Columns, unit: str) -> dict[str, Any]:
     """Each variance's bound, and its contributions summed up over t = 1.. at the ends of bins of t."""
     names = [name for name, values in table.items() if name != "t" and values.dtype.kind in "if"]
-    body = table["term"] != "prior_kl"
+    body = of_chain(table["term"])
     order = np.argsort(table["t"][body], kind="stable")
     t = table["t"][body][order]
     knots = log_edges(int(t.max()), 160)[1:] - 1

@@ -23,13 +23,14 @@ function graph(body) {
         what: `${group.last - group.first + 1} transition${group.last > group.first ? "s" : ""}` })),
       { to: 0, term: "L₀", value: g.decoder, colour: "var(--c1)", what: "decoder", log_snr: g.log_snr_1 },
     ];
+    const space = g.space ? [` + x → z ${format(g.space)}`] : [];
     legend(list, [{ name: "L_T", colour: "var(--c3)" }, { name: "transitions p(xₛ | xₜ)", colour: "var(--c0)" },
       { name: "L₀", colour: "var(--c1)" }, { name: "q, which costs nothing", colour: "var(--soft)", dash: "2 3" },
       ...(steps.some((one) => one.value < 0) ? [{ name: "hollow: negative (a density may exceed 1)", colour: "var(--soft)", dash: "3 2" }] : [])]);
     chain(host, steps);
     const total = el("b", { "data-run": focus.index, "data-key": "graph.total", "data-value": g.total }, format(g.total));
     const transitions = steps.slice(1, -1).reduce((all, one) => all + one.value, 0);
-    sum.append(...math(`L_T ${format(g.prior)} + Σ Lₜ₋₁ ${format(transitions)} + L₀ ${format(g.decoder)} = `), total, ` ${UNIT}`,
+    sum.append(...math(`L_T ${format(g.prior)} + Σ Lₜ₋₁ ${format(transitions)} + L₀ ${format(g.decoder)}`), ...space, " = ", total, ` ${UNIT}`,
       g.dims ? `, ${format(Number((g.total * g.dims).toPrecision(5)))} ${UNIT.split("/")[0]} for an example of ${format(g.dims)} values.` : ".");
     place.append(folded("The groups as a table", table(["arrow", "term", "from log SNR", UNIT, "share"], steps.map((one, i) => [
       `${i ? `x_${steps[i - 1].to}` : "N(0, I)"} → x_${one.to}`, one.term, known(one.log_snr) ? one.log_snr.toFixed(2) : "–",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bound.ledger import Ledger
+from ..bound.ledger import Ledger, of_chain
 from ..mapping import record
 from .curves import upto
 from .numbers import short
@@ -28,15 +28,16 @@ Arrays = Mapping[str, np.ndarray]
 def graph(ledger: Ledger, terms: Arrays | None) -> dict[str, Any]:
     """x_T -> ... -> x_0 with the contribution of each group of transitions, in three ways to choose the groups.
 
-    A group holds the terms t = first..last, the arrow from x_last to x_(first - 1). prior + decoder + groups = total, the
+    A group holds the terms t = first..last, the arrow from x_last to x_(first - 1). prior + decoder + groups + space = total, the
     ledger's, whatever the groups: full digits here. `terms`: the per-example file, for standard errors of the sums.
     """
     column = ledger.columns
     values = np.nan_to_num(column[ledger.unit.key])
-    body, prior = column["term"] != "prior_kl", math.fsum(values[column["term"] == "prior_kl"])
+    body, prior = of_chain(column["term"]), math.fsum(values[column["term"] == "prior_kl"])
+    space = math.fsum(values[~body & (column["term"] != "prior_kl")])
     order = np.argsort(column["t"][body], kind="stable")
     values, log_snr = values[body][order], column["log_snr_t"][body][order]
-    total = math.fsum([prior, *values])
+    total = math.fsum([prior, *values, space])
     T = len(values)
 
     def groups(ends: np.ndarray) -> list[dict[str, Any]]:
@@ -50,7 +51,7 @@ def graph(ledger: Ledger, terms: Arrays | None) -> dict[str, Any]:
         ]  # fmt: skip
 
     return {
-        "T": T, "total": total, "prior": prior, "decoder": float(values[0]), "log_snr_1": short(log_snr[:1])[0],
+        "T": T, "total": total, "prior": prior, "space": space, "decoder": float(values[0]), "log_snr_1": short(log_snr[:1])[0],
         "dims": int(terms["dims"]) if terms is not None else None,
         "groups": {name: groups(ends) for name, ends in borders(T, log_snr).items()},
     }  # fmt: skip
@@ -89,7 +90,7 @@ def _drawn(path: Path, ledger: Ledger | None, budget: int, few: bool) -> dict[st
     if about["sampler"].get("eta") is not None:
         drawn["eta"] = float(about["sampler"]["eta"])
     if len(drawn["shape"]) == 3:
-        return drawn | {"strips": _strips(arrays, budget), "spectrum": _spectrum(arrays)}
+        return drawn | {"strips": _strips(arrays, budget), "spectrum": _spectrum(arrays) if "power" in arrays else None}
     points, paths = (FEW_POINTS, FEW_PATHS) if few else (None, None)
     clouds = {name: [_points(x[:points]) for x in arrays[name]] for name in ("forward", "reverse", "x0_hat")}
     lines = {
@@ -99,13 +100,14 @@ def _drawn(path: Path, ledger: Ledger | None, budget: int, few: bool) -> dict[st
 
 
 def _left(ledger: Ledger | None, t: np.ndarray) -> list[float | None]:
-    """What is still to be paid by who knows x_t: L_0 + sum of L_(u-1) over u <= t, in the unit; nothing at t = 0."""
+    """What is still to be paid by who knows x_t: L_0 + sum of L_(u-1) over u <= t, in the unit, and at t = 0 nothing but what
+    lies between z and the data, where the chain runs in another space."""
     if ledger is None or int(ledger.columns["t"].max()) < int(t[-1]):
         return [None] * (len(t) + 1)
     column = ledger.columns
-    body = column["term"] != "prior_kl"
+    body, values = of_chain(column["term"]), np.nan_to_num(column[ledger.unit.key])
     order = np.argsort(column["t"][body], kind="stable")
-    sums = np.append(0.0, np.cumsum(np.nan_to_num(column[ledger.unit.key][body][order])))
+    sums = np.append(0.0, np.cumsum(values[body][order])) + values[~body & (column["term"] != "prior_kl")].sum()
     return short(sums[np.append(0, t)])
 
 

@@ -26,6 +26,7 @@ class Sampler(ABC):
     the data range (no effect on continuous data). serves: families of processes whose readings it can walk along."""
 
     serves: tuple[str, ...] = ("gaussian",)
+    free = True  # draws from the model, given no example
 
     def __init__(self, steps: int | str | None, count: int, clip_x0: bool) -> None:
         text, self.optimal = str(steps), isinstance(steps, str)

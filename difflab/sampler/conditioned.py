@@ -64,6 +64,8 @@ class Conditioned(Sampler):
     log_evidence: Tensor  # before that, float64 [examples * completions]
     first: bool
 
+    free = False
+
     def __init__(
         self,
         *,

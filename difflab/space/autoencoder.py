@@ -69,6 +69,8 @@ class Autoencoder(nn.Module, Space):
                 raise ConfigError(f"space.{name}={value} must be at least 1.")
         if not (kl_weight > 0 and 0 < lr < math.inf):
             raise ConfigError(f"space.kl_weight={kl_weight} and space.lr={lr} must be positive numbers.")
+        if load is not None:
+            self._of_checkpoint(Path(load))
         self.x_shape, self.channels = tuple(shape), channels
         self.kl_weight, self.steps, self.batch_size, self.lr, self.load = kl_weight, steps, batch_size, lr, load
         self.unit, self.levels = BITS if levels else NATS, levels
@@ -204,12 +206,21 @@ class Autoencoder(nn.Module, Space):
         self.shift.copy_(shift[:, None, None])
         self.scale.copy_((square / count - shift.square()).sqrt()[:, None, None])
 
+    def _of_checkpoint(self, path: Path) -> Path:
+        """The checkpoint that `load` names; ConfigError if there is none."""
+        from ..train import checkpoint
+
+        try:
+            return checkpoint.latest(path)
+        except ConfigError as error:
+            raise ConfigError(f"space.load={path}: {error}") from error
+
     def _of_run(self, path: Path) -> dict[str, Tensor]:
         """What another run has learned; ConfigError where it holds nothing that fits."""
         from ..diffusion import PART
         from ..train import checkpoint
 
-        weights = checkpoint.load(checkpoint.latest(path))["ema"]
+        weights = checkpoint.load(self._of_checkpoint(path))["ema"]
         prefix = f"{PART}space."
         found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         own = self.state_dict()

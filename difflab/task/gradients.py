@@ -52,7 +52,10 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     path = checkpoint.run_of(source) / "bound" / f"{stem(step)}-gradients.csv"
     columns = {"sampler": np.array([*rows])} | {key: np.array([row[key] for row in rows.values()]) for key in COLUMNS}
     tables.save(path, columns)
-    print(f"{table(rows, nfe, pairs)}\nfile {path}", flush=True)
+    print(
+        f"{table(rows, nfe, pairs, 'bits/dim' if lab.diffusion.space.identity else 'bits/dim of z')}\nfile {path}",
+        flush=True,
+    )
     return {"gradients": rows, "nfe": nfe, "step": step}
 
 
@@ -136,11 +139,11 @@ def _gradient(trainer: Trainer, step: int) -> tuple[Tensor, float]:
     return flat, float((found.iw.to(found.losses) * found.losses).double().mean())
 
 
-def table(rows: Mapping[str, Mapping[str, float]], nfe: int, pairs: int) -> str:
-    """Text; the gradient of the bound at these weights is the same for all, up to the error of its estimate."""
+def table(rows: Mapping[str, Mapping[str, float]], nfe: int, pairs: int, unit: str = "bits/dim") -> str:
+    """Text, the loss in `unit`; the gradient of the bound at these weights is the same for all, up to the error of its estimate."""
     best = min(row["variance"] for row in rows.values())
     lines = [
-        f"{'gradient of the bound, ' + format(nfe, ',') + ' nfe each':34} {'variance':>12} {'std. error':>12} {'times best':>11} {'sd of its loss (bits/dim)':>27}"
+        f"{'gradient of the bound, ' + format(nfe, ',') + ' nfe each':34} {'variance':>12} {'std. error':>12} {'times best':>11} {f'sd of its loss ({unit})':>27}"
     ]
     for name, row in sorted(rows.items(), key=lambda item: item[1]["variance"]):
         lines.append(

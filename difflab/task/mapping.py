@@ -36,6 +36,10 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=mapping run=RUN_DIR_OR_CHECKPOINT [sampler...]: mapping/step_N.npz of that run; task=report shows it."""
     task = check(config["task"])
     lab, diffusion, step, source = opened(config)
+    if not lab.sampler.free:
+        raise ConfigError(
+            f"sampler={config['sampler']['name']} completes given examples, and the mapping is a walk from nothing; set sampler=ancestral."
+        )
     home = checkpoint.run_of(source)
     with Stop() as stop:
         chain = None
@@ -76,7 +80,7 @@ def seen(
     sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
     label = sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
     walk = reverse(computing, sampler, lab.shape, NOISE_SEED, lab.device, show, on_step, chain, label)
-    log_snr = diffusion.schedule.log_snr.numpy()
+    log_snr = diffusion.schedule.log_snr.detach().numpy()
     visited = log_snr[walk.t[::-1]]
     t, back, x0_hat = walk.at(places(visited, task["levels"]))
     ends = (1, diffusion.schedule.T, CHAIN // 2)  # half of them where log SNR falls fastest

@@ -230,7 +230,7 @@ class Measurement:
 
     def _extras(self, clip: bool) -> Extras:
         shape, diffusion = self.lab.shape, self.diffusion
-        bands = Bands(*shape[1:]) if len(shape) == 3 and diffusion.process.priced else None
+        bands = Bands(*shape[1:]) if len(shape) == 3 and diffusion.process.priced and diffusion.space.identity else None
         return Extras({**FIXED, "optimal": self.fits[clip].variance()} if diffusion.priced else {}, bands)
 
     def _write(self, estimate: Estimate, sums: Sums, own: bool) -> dict[str, Any]:

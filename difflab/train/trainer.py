@@ -323,8 +323,7 @@ class Trainer:
         nats, loss = self.meter.read_window()
         schedule, unit = self.diffusion.schedule, self.diffusion.unit
         prior = self.diffusion.process.prior_kl(x0, schedule.level(torch.full((len(x0),), schedule.T)))
-        prior = prior if self.diffusion.space.identity else prior + space
-        prior = self.ranks.gather_parts(prior.detach(), self.settings.batch_size).mean()
+        prior = self.ranks.gather_parts((prior + space.to(prior)).detach(), self.settings.batch_size).mean()
         steps, seconds = self.step - self._logged_at[0], self.seconds - self._logged_at[1]
         self._logged_at = (self.step, self.seconds)
         return {
