@@ -65,6 +65,7 @@ def check(task: Mapping[str, Any]) -> Mapping[str, Any]:
     return task
 
 
+@torch.no_grad()  # a schedule that learns has a graph
 def seen(
     lab: Laboratory,
     diffusion: Diffusion,

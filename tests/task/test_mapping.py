@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from difflab.assemble import assemble
+from difflab.bound.estimator import encoded
 from difflab.bound.noise import key, normal
 from difflab.config.inherit import frozen
 from difflab.errors import ConfigError
@@ -20,6 +21,7 @@ from difflab.mapping.walk import shortened
 from difflab.task import mapping, report
 from difflab.task.sample import NOISE_SEED
 from difflab.train import checkpoint
+from difflab.train.lessons import lessons
 from tests.task.test_tasks import TINY
 from tests.test_combinations import TINY as MODELS
 from tests.test_combinations import config_of
@@ -34,6 +36,11 @@ KINDS = {
     "categorical": [*TINY, "decoder=categorical", "sampler.steps=4"],
     "continuous pictures": [*TINY, "data=dead_leaves", "data.train_size=64", "data.val_size=8", "data.test_size=8", "decoder=gaussian"],
     "points": [*MLP, "data=swiss_roll", "schedule.T=30"],
+    "states": [*TINY, "process=categorical", "schedule.T=30"],
+    "masks": [*TINY, "process=absorbing", "schedule.T=30"],
+    "learned schedule": [*TINY, "schedule=learned", "schedule.T=30"],
+    "continuous time": [*TINY, "schedule.T='inf'", "strata=30", "variance=fixed_beta"],
+    "another space": [*MLP, "space=pca", "space.k=5", "schedule.T=30"],
     "one coordinate": [*MLP, "data=gaussian", "data.dims=1", "data.condition=1.0", "schedule.T=30"],
 }  # fmt: skip
 
@@ -41,6 +48,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_seen_fits_together(kind: str) -> None:
     lab = assemble(config_of(KINDS[kind]))
+    if not (space := lab.diffusion.space).ready:
+        list(space.learn(lessons(lab.data.train.x, lab.data.to_unit, lab.device, 0), {}))
     arrays = mapping.seen(lab, lab.diffusion, TASK)
     T, t = lab.diffusion.schedule.T, arrays["t"]
     shape = lab.data.shape
@@ -52,25 +61,28 @@ def test_what_is_seen_fits_together(kind: str) -> None:
         assert arrays[name].shape == (levels, *kept)
     steps = min(8, lab.sampler.length(lab.diffusion.schedule))
     assert arrays["visited"] == steps
-    x0 = lab.examples(lab.data.test).first(3).x0(slice(None))
+    few = lab.examples(lab.data.test).first(3)
     show = mapping.display(lab)
-    assert np.array_equal(arrays["forward"][0], show(x0))
+    z = encoded(space, few, slice(None), lab.bound.seed, "cpu").z
+    assert np.array_equal(arrays["forward"][0], show(space.decode(z)))
     sampler = shortened(lab.sampler, 8, 3)
-    drawn = sampler.sample(lab.computing(lab.diffusion, "sample"), shape, NOISE_SEED)
-    assert np.array_equal(arrays["reverse"][0], show(drawn))
-    if len(shape) == 3:
+    drawn = sampler.sample(lab.computing(lab.diffusion, "sample"), lab.shape, NOISE_SEED)
+    assert np.array_equal(arrays["reverse"][0], show(space.decode(drawn)))
+    spectra = len(shape) == 3 and lab.diffusion.process.priced and space.identity
+    assert ("power" in arrays) == spectra
+    if spectra:
         power = float((arrays["coefficients"] * np.nan_to_num(arrays["power"])).sum())
         whole = lab.examples(lab.data.test).x0(slice(0, mapping.EXAMPLES)).double().square().sum()
         assert power == pytest.approx(float(whole) / min(mapping.EXAMPLES, len(lab.data.test)), rel=1e-6)
         assert arrays["noised_power"].shape == arrays["centred_noised_power"].shape == (len(t), 8)
-    else:
+    elif len(shape) == 1:
         assert arrays["forward_path"].shape == arrays["reverse_path"].shape == (len(arrays["path_t"]), *kept)
         assert np.array_equal(arrays["reverse_path"][[0, -1]], arrays["reverse"][[0, -1]])
         np.testing.assert_allclose(arrays["forward_path"][[0, -1]], arrays["forward"][[0, -1]])
         level = lab.diffusion.schedule.level(lab.diffusion.schedule.even(1))  # T
         zero = 0 * lab.data.test.index[:3]
         eps = normal(key(lab.bound.seed, lab.data.test.index[:3], zero, zero), shape)
-        wanted = float(level.alpha) * x0 + float(level.sigma) * eps
+        wanted = float(level.alpha) * z + float(level.sigma) * eps
         np.testing.assert_allclose(arrays["forward"][-1], show(wanted), rtol=1e-5, atol=1e-6)
 
 
