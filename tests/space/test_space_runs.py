@@ -28,7 +28,7 @@ def undrawn():
     """No figures: they take ten times as long as these runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "heatmap", lambda rows, path, **_: path)
-        patch.setattr(train, "picture", lambda lab, x, path: path)
+        patch.setattr(train, "picture", lambda lab, x, path, columns: path)
         patch.setattr(figures, "draw_all", lambda stem, *_, **__: {"bound/figure": stem})
         yield
 
