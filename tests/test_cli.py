@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 
 from difflab.cli import main
 from difflab.config.compose import quoted
+from difflab.config.schema import load_schema
 from difflab.errors import ConfigError, NotDefined
 
 Task = Callable[[dict[str, Any], Path], dict[str, Any]]
@@ -73,6 +74,7 @@ PROBE = """
 import sys
 from difflab.cli import main
 from difflab.config.compose import quoted
+from difflab.config.schema import load_schema
 code = main(sys.argv[1:])
 print("IMPORTED", sorted({"torch", "timm", "wandb", "numpy", "matplotlib", "torchvision"} & set(sys.modules)), "CODE", code)
 """
@@ -103,7 +105,7 @@ def test_help_names_every_group_and_the_commands(tmp_path: Path, capsys: pytest.
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     for word in (
-        "schedule: cosine, linear",
+        "schedule: cosine, learned, linear",
         "parameterization: eps, mu, v, x0",
         "task=compare",
         "resume=RUN_DIR",
@@ -136,7 +138,7 @@ REFUSED = [
     (["experiment=sohl_dickstein/swis_roll"], "did you mean experiment=sohl_dickstein/swiss_roll?"),
     (["experiment/sohl_dickstein=swis_roll"], "did you mean experiment=sohl_dickstein/swiss_roll?"),
     (["experiment=sohl_dickstein"], "choose ddpm, improved_ddpm"),
-    (["schedule=null"], "choose cosine, linear"),
+    (["schedule=null"], "choose cosine, learned, linear"),
     (["tracker=None"], "choose none or wandb"),
     (["bound@validation=foo"], "bound@validation=foo: there is no such option"),
     (["schedule@foo=linear"], "schedule@foo"),
@@ -643,7 +645,7 @@ def test_a_real_refusal_by_a_constructor(tmp_path: Path) -> None:
 
 def test_completion_answers(tmp_path: Path) -> None:
     done = shell("-sc", "query=bash", cwd=tmp_path, COMP_LINE="difflab schedule=", COMP_POINT="17")
-    assert done.stdout.split() == [f"schedule={name}" for name in ("cosine", "linear", "log_linear", "sigmoid")]
+    assert done.stdout.split() == [f"schedule={name}" for name in sorted(load_schema().options["schedule"])]
 
 
 def test_logging_is_as_before_once_a_run_is_over(calls: list[Any]) -> None:
