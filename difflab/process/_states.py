@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.special import ndtr, ndtri
 
 from ..errors import NotDefined
-from ..gaussian import KL, expand, expm1_minus, per_example
+from ..gaussian import KL, expm1_minus, per_example, sent
 from ..parameterization.base import Parameterization
 from ..prediction import Reading
 from ..schedule.base import Level, Schedule, Step
@@ -39,18 +39,19 @@ def values_of(states: Tensor, levels: int) -> Tensor:
     return states.double() * (2 / (levels - 1)) - 1
 
 
+def beside(coefficient: Tensor, like: Tensor) -> Tensor:
+    """A float64 coefficient [B], on the device of `like` [B, ...] and shaped to stand beside it."""
+    return sent(coefficient, like.device).reshape(-1, *[1] * (like.dim() - 1))
+
+
 def abar(level: Level, like: Tensor) -> Tensor:
-    """Probability that x_t is x_0's own, float64, shaped to stand beside `like` [B, ...]."""
-    return expand(
-        torch.sigmoid(level.log_snr), torch.empty(1, dtype=torch.float64, device=like.device).expand(like.shape)
-    )
+    """Probability that x_t is x_0's own, float64 [B, 1, ...]."""
+    return beside(torch.sigmoid(level.log_snr), like)
 
 
 def noise_share(level: Level, like: Tensor) -> Tensor:
     """1 - abar without cancellation."""
-    return expand(
-        torch.sigmoid(-level.log_snr), torch.empty(1, dtype=torch.float64, device=like.device).expand(like.shape)
-    )
+    return beside(torch.sigmoid(-level.log_snr), like)
 
 
 class States(Process):
@@ -227,9 +228,7 @@ class UniformStates(States):
 
     def _step(self, step: Step, like: Tensor) -> tuple[Tensor, Tensor]:
         """(abar_t / abar_s, 1 - that)."""
-        changed = expand(
-            torch.exp(step.log_beta), torch.empty(1, dtype=torch.float64, device=like.device).expand(like.shape)
-        )
+        changed = beside(torch.exp(step.log_beta), like)
         return 1 - changed, changed
 
     def _likelihood(self, x_t: Tensor, step: Step) -> Tensor:

@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..errors import NotDefined
-from ..gaussian import expand
 from ..schedule.base import Level, Schedule, Step
-from ._states import States, StatesReading, abar, noise_share, states_of
+from ._states import States, StatesReading, abar, beside, noise_share, states_of
 from .categorical import channels
 
 
@@ -36,7 +35,7 @@ class Absorbing(States):
         return abar(level, x0)[..., None] * own + noise_share(level, x0)[..., None] * self._masked(own)
 
     def step(self, x_s: Tensor, step: Step) -> Tensor:
-        own, hidden = one_hot(x_s, self.levels + 1).double(), expand(torch.exp(step.log_beta), abar(step.t, x_s))
+        own, hidden = one_hot(x_s, self.levels + 1).double(), beside(torch.exp(step.log_beta), x_s)
         return (1 - hidden)[..., None] * own + hidden[..., None] * self._masked(own)
 
     def posterior(self, x0: Tensor, x_t: Tensor, step: Step) -> Tensor:
@@ -83,7 +82,7 @@ class Absorbing(States):
 
     def _shown(self, step: Step, like: Tensor) -> Tensor:
         """(abar_s - abar_t) / (1 - abar_t), the probability that a hidden dimension is shown by the step back."""
-        return expand(-torch.expm1(step.s.log_var - step.t.log_var), abar(step.t, like))
+        return beside(-torch.expm1(step.s.log_var - step.t.log_var), like)
 
     def _back(self, p: Tensor, x_t: Tensor, step: Step) -> Tensor:
         shown = self._shown(step, x_t)[..., None]
