@@ -243,7 +243,7 @@ def test_a_network_that_says_nothing_pays_log_k(process: States, schedule: Sched
 
 
 def fits(observed: Tensor, expected: Tensor, total: int) -> None:
-    """Chi-squared at one in ten thousand, whose quantile is Wilson & Hilferty's (to a percent from one degree of freedom on)."""
+    """Chi-squared at one in ten thousand, whose quantile is Wilson & Hilferty's (at most 7% too large)."""
     used = expected > 1e-12
     assert not bool(observed[~used].any())
     statistic = float(((observed - total * expected)[used] ** 2 / (total * expected[used])).sum())
