@@ -67,7 +67,7 @@ class Laboratory:
     @property
     def levels(self) -> int | None:
         """Of the chain's x_0."""
-        return self.data.levels if self.diffusion.space.identity else None
+        return self.diffusion.space.levels_of(self.data.levels)
 
     def examples(self, split: Split) -> Examples:
         """A split for the evaluators, which turn it into the model's units batch by batch."""
@@ -115,10 +115,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
     space: Space = build("space", config["space"], **context)
-    context |= {
-        "shape": space.shape_of(data.shape),
-        "levels": data.levels if space.identity else None,
-    }  # of the chain's x_0
+    context |= {"shape": space.shape_of(data.shape), "levels": space.levels_of(data.levels)}  # of the chain's x_0
     context["process"] = build("process", config["process"], **context)
     context["schedule"] = scheduled(config["schedule"], config["strata"], **context)
     for group in ("decoder", "parameterization", "variance"):

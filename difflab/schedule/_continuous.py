@@ -21,9 +21,8 @@ from ..errors import ConfigError
 from .base import INF, Level, Schedule, Step
 from .learned import Learned
 
-SQUARES = (
-    0.01  # of the squares' gradient: Adam does not mind, and in the clipped norm of all gradients they count little
-)
+# Of the squares' gradient: Adam does not mind, and in the clipped norm of all gradients they count little.
+SQUARES = 0.01
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from ..errors import ConfigError
 from ..learned import at_speed, check_speed
 from .base import Schedule, check_T
 
-FAR = (
-    40.0  # |log SNR| at t = 1 stays below it, and the span below twice that: beyond, float32 sees no noise or no signal
-)
+# |log SNR| at t = 1 stays below it, and the span below twice that: beyond, float32 sees no noise or no signal.
+FAR = 40.0
 LEAST, EVEN = 0.01, 0.01  # the smallest span; the share of it that is spread evenly, so that no gap closes
 
 

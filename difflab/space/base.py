@@ -69,6 +69,10 @@ class Space(ABC):
     def shape_of(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of z."""
 
+    def levels_of(self, levels: int | None) -> int | None:
+        """The grey levels of z, of data with `levels` (None: continuous)."""
+        return levels if self.identity else None
+
     def noise_of(self, x_shape: tuple[int, ...]) -> tuple[int, ...] | None:
         """The shape of the unit normal noise that `encode` wants for each example; None: z is a function of x."""
         return None
@@ -89,7 +93,7 @@ class Space(ABC):
     def learn(self, lessons: Lessons, progress: Mapping[str, Any]) -> Iterator[Lesson]:
         """Become ready, in pieces between which it may be saved and interrupted. `progress`: what the property said then (with
         the weights of that moment), or {}: from the beginning. Both ways end in the same, bit by bit."""
-        raise NotImplementedError(f"{type(self).__name__} has nothing to learn")
+        return iter(())  # a space that is ready has nothing to learn
 
     @property
     def progress(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..train import checkpoint
 from ..train.signals import Stop
 from .evaluate import opened, stem
 from .measure import OnBatch, stage, training_fit
-from .sample import NOISE_SEED, chain_of
+from .sample import NOISE_SEED, chain_of, told
 
 SIDE = 64  # pixels of a kept picture: of a larger one every second pixel is kept, or every third, ...
 COUNT = {True: 4, False: 400}  # rows of pictures, points
@@ -78,8 +78,7 @@ def seen(
     show = display(lab)
     sampler = shortened(lab.sampler, task["walk"], task["count"] or COUNT[pictures])
     computing = lab.computing(diffusion, "sample")
-    sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
-    label = sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
+    sampler, label = told(lab, sampler)
     walk = reverse(computing, sampler, lab.shape, NOISE_SEED, lab.device, show, on_step, chain, label)
     log_snr = diffusion.schedule.log_snr.detach().numpy()
     visited = log_snr[walk.t[::-1]]

@@ -75,9 +75,8 @@ def training_fit(
     `directory` (a run's bound/), so that it takes none the second time. No variance enters it. ({}, 0) where nothing is to be fitted."""
     if not diffusion.priced:
         return {}, 0
-    if isinstance(
-        diffusion.variance, Fitted
-    ):  # by this very fit: neither its pilot nor its identity may depend on the fit before
+    if isinstance(diffusion.variance, Fitted):
+        # by this very fit: neither its pilot nor its identity may depend on the fit before
         diffusion = replace(diffusion, variance=FIXED["fixed_beta"])
     precision = lab.precision["evaluate"]
     path = directory / f"step_{step:08d}-fit{f'-{precision}' if precision != 'fp32' else ''}.csv"

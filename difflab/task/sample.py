@@ -60,11 +60,16 @@ def draw(
 ) -> Tensor:
     """x_0 of the data, float32 [count, ...] on the CPU, as the sampler shows them. `chain`: the levels of K steps, for a sampler that wants
     optimal ones."""
-    sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
-    label = sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
+    sampler, label = told(lab, sampler)
     diffusion = lab.computing(diffusion, "sample")
     z = sampler.sample(diffusion, lab.shape, NOISE_SEED, lab.device, on_step, chain, label)
     return sampler.arranged(diffusion.space.decode(z)).cpu()
+
+
+def told(lab: Laboratory, sampler: Sampler) -> tuple[Sampler, Tensor | None]:
+    """(the sampler with the examples that it may complete, the labels of its samples where the network is told them)."""
+    sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
+    return sampler, sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
 
 
 def columns(lab: Laboratory, sampler: Sampler) -> int | None:
