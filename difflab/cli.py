@@ -15,7 +15,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,15 +25,17 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from . import sweep
 from .config.arguments import check_typed, flags, parse, plugins, with_config_dir
+from .config.check import listed
 from .config.compose import VERSION, Composer, brief, composer, quoted, translated
-from .config.directory import Prepared, default_directory, has_checkpoints, prepare
+from .config.directory import Prepared, default_directory, has_checkpoints, prepare, runs_root
 from .config.inherit import check_same, check_untouched, find_run, inherited, load_run, needs_run
 from .config.schema import conf_directory, load_schema
 from .config.show import show
 from .console import outlived
 from .errors import ConfigError, NotDefined
-from .job import FAILED, NOT_DEFINED, checked, job, outcome, sentence
+from .job import FAILED, NOT_DEFINED, Task, checked, outcome, sentence
 from .lock import held
 
 
@@ -71,6 +73,8 @@ class Plan:
     directory: Path
     key: str  # the override that sets the directory
     task: str
+    asked: sweep.Plan | None = None  # the jobs of sweep=NAME
+    shown: list[str] = field(default_factory=list)  # what --cfg shows, if not the overrides
 
     @property
     def command(self) -> list[str]:
@@ -81,17 +85,17 @@ class Plan:
 def _main(argv: list[str], debugging: bool) -> int:
     args = parse(argv)
     if args.shell_completion or args.hydra_help:
-        _hydra(argv, job((), debugging, []))
+        _hydra(argv, Task((), debugging, []))
         return 0
     with composer(conf_directory(), load_schema()) as composing:
         overrides = with_config_dir(composing.renamed(args.overrides), args.config_dir, composing)
         plan = _plan(args, overrides, composing)
         if args.help or (args.cfg and not args.info):  # both: Hydra's to refuse
             with _logging_kept():
-                show(args, plan.overrides, composing)
+                show(args, plan.shown or plan.overrides, composing)
             return 0
     if args.info:
-        _hydra([*flags(args), *plan.overrides], job((), debugging, []))
+        _hydra([*flags(args), *plan.overrides], Task((), debugging, []))
         return 0
     if (world := _world()) > 1:
         return _as_a_rank(plan, world, debugging)
@@ -149,6 +153,10 @@ def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
     values = {override.key_or_group: override.value() for override in typed}
     allowed = plugins(typed)
     check_typed(typed, allowed)
+    if values.get("sweep") is not None:
+        return _asked(args, typed, values, composing)
+    if values.get("job") is not None:
+        raise ConfigError(f"job={values['job']} would be ignored: it is one of the runs of sweep=NAME; type that, too.")
     overrides, saved = _from_run(overrides, typed, values, composing)
     first = composing.compose(next(composing.single_runs(overrides)))
     multirun = bool(args.multirun) or first.hydra.mode == RunMode.MULTIRUN
@@ -157,7 +165,7 @@ def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
     if multirun and saved:
         raise ConfigError(f"resume={values['resume']} goes on with one run; leave -m out.")
     params = OmegaConf.select(first, "hydra.sweeper.params") if multirun else None
-    grid = [f"{key}={value}" for key, value in (params or {}).items()]  # a grid that stands in a file of sweeps/
+    grid = [f"{key}={value}" for key, value in (params or {}).items()]  # a grid that stands in a recipe
     for single in composing.single_runs([*grid, *overrides]):
         cfg = composing.compose(single)
         for key in ("run", "resume"):
@@ -169,6 +177,51 @@ def _plan(args: Namespace, overrides: list[str], composing: Composer) -> Plan:
             if not multirun:  # a sweep skips that cell and goes on
                 raise
     return _settle(first, multirun, overrides, allowed, values, saved)
+
+
+def _asked(args: Namespace, typed: list[Override], values: dict[str, Any], composing: Composer) -> Plan:
+    """sweep=NAME: all jobs of a question, or with job=NAME one of them, as the single run that it is."""
+    allowed = plugins(typed)
+    question = sweep.load(str(values["sweep"]))
+    typed = [override for override in typed if override.key_or_group not in ("sweep", "job")]
+    for override in typed:
+        if override.key_or_group in ("hydra.run.dir", "hydra.sweep.subdir", "hydra/sweeper"):
+            raise ConfigError(
+                f"{override.input_line}: sweep={question.name} names its jobs' directories; give hydra.sweep.dir=DIR for all of them."
+            )
+    base = composing.parse(question.base)
+    inherited = _from_run([], [*base, *typed], {o.key_or_group: o.value() for o in [*base, *typed]}, composing)[0]
+    asked = sweep.plan(question, typed, composing, lambda cfg: checked(cfg, cfg.hydra, allowed), inherited)
+    lines = [str(override.input_line) for override in typed if override.key_or_group.startswith("hydra")]
+    rest = [line for line in lines if not line.startswith("hydra.sweep.dir=")]
+    given = [str(o.value()) for o in typed if o.key_or_group == "hydra.sweep.dir"]
+    directory = Path(given[-1]) if given else runs_root() / "sweep" / (question.name + sweep.suffix(question, typed))
+    if values.get("job") is not None:
+        return _one_job(args, asked, str(values["job"]), rest, directory, composing)
+    trains = not inherited and OmegaConf.select(composing.compose(asked.example), "task.reads") is None
+    if not trains and "hydra/launcher=side_by_side" in lines:
+        raise ConfigError(
+            f"hydra/launcher=side_by_side: the jobs of sweep={question.name} take turns at one run; leave it out."
+        )
+    chosen = any(line.startswith("hydra/launcher=") for line in lines) or not trains
+    rest += [] if chosen else ["hydra/launcher=side_by_side"]
+    rest += ["hydra/sweeper=search" if asked.search else "hydra/sweeper=cells"]
+    shown = [*asked.example, *rest]
+    first = composing.compose([*shown, f"hydra.sweep.dir={quoted(str(directory))}"])
+    return replace(_settle(first, True, rest, allowed, values, None), asked=asked, shown=shown)
+
+
+def _one_job(
+    args: Namespace, asked: sweep.Plan, name: str, rest: list[str], directory: Path, composing: Composer
+) -> Plan:
+    found = [spec for spec in asked.jobs if spec.name == name]
+    if not found or asked.search:
+        choices = (
+            listed([spec.name for spec in asked.jobs]) if not asked.search else "none, for a search chooses its own"
+        )
+        raise ConfigError(f"job={name} is none of the jobs of sweep={asked.name}: {choices}.")
+    lines = [*found[0].overrides[asked.inherited :], *rest]
+    return _plan(args, [*lines, f"hydra.run.dir={quoted(str(directory / name))}"], composing)
 
 
 def _settle(
@@ -249,7 +302,7 @@ def _from_run(
 def _single(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) -> int:
     failures: list[Exception] = []
     try:
-        _hydra(command, job(plan.plugins, debugging, failures))
+        _hydra(command, Task(plan.plugins, debugging, failures, os.environ.get(sweep.VARIABLE)))
     except ConfigError:
         prepared.undo()
         raise
@@ -263,14 +316,16 @@ def _single(command: list[str], plan: Plan, prepared: Prepared, debugging: bool)
 
 def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) -> int:
     """All jobs, then the comparison and the failures, from files: whatever ended the sweep, they are told."""
+    if plan.asked:
+        sweep.save(plan.directory, plan.asked)
     try:
-        _hydra(command, job(plan.plugins, debugging, None))
+        _hydra(command, Task(plan.plugins, debugging, None, asked=plan.asked))
     except ConfigError:
         if not any(path.is_dir() for path in plan.directory.iterdir()):  # the sweeper refused before the first job
             prepared.undo()
         raise
     finally:
-        compared = _compare(plan.directory)
+        compared = _compare(plan.directory, plan.asked)
         failed = outcome(plan.directory, FAILED)
         for name, message in failed.items():
             print(f"job {name} failed: {message}", file=sys.stderr)
@@ -278,15 +333,17 @@ def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) 
     return 0 if compared and jobs and not failed else 1
 
 
-def _compare(directory: Path) -> bool:
+def _compare(directory: Path, asked: sweep.Plan | None) -> bool:
     """Write and print the comparison of a sweep; False if it could not be made."""
-    not_defined = outcome(directory, NOT_DEFINED)
+    not_defined = outcome(directory, NOT_DEFINED) | (sweep.not_defined(asked) if asked else {})
     if not not_defined and not any(directory.glob("*/result.json")):
         return True  # no job of the sweep trained
     try:
         from .task.compare import write
 
         print(write(directory, not_defined), flush=True)
+        if asked and asked.tables:
+            print(f"\n{sweep.tables(directory)}", flush=True)
     except Exception as error:
         print(f"no comparison of {directory}: {sentence(error)}", file=sys.stderr)
         return False
@@ -300,6 +357,7 @@ def _hydra(command: list[str], task: Any) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with translated(load_schema, command), _logging_kept():
+            sweep.register()
             hydra.main(config_path=str(conf_directory()), config_name="config", **VERSION)(task)()
     except (ConfigError, OSError):
         raise

@@ -273,6 +273,7 @@ class Progress:
         self.interval = 0.1 if self.terminal else every
         self.done, self._first = 0, 0
         self._notes: dict[str, float | str] = {}
+        self.left: float | None = None  # seconds, where somebody knows better than the average speed so far tells
         self._started = self._shown = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque()
 
@@ -307,7 +308,7 @@ class Progress:
             self._show()
 
     def note(self, values: Mapping[str, float | str]) -> None:
-        """Figures to show beside the progress; they stay until replaced."""
+        """Figures to show beside the progress; they stay until replaced (by "": gone)."""
         self._notes |= values
 
     def line(self, text: str) -> None:
@@ -327,6 +328,8 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """By the average speed so far, pauses (validation) included: NaN if unknown."""
+        if self.left is not None:
+            return self.left
         spent, worked = time.monotonic() - self._started, self.done - self._first
         return (self.total - self.done) * spent / worked if self.total is not None and worked > 0 else math.nan
 
@@ -355,7 +358,9 @@ class Progress:
         elif math.isfinite(self.seconds_left):
             parts.append(f"{duration(self.seconds_left)} left")
         parts += [
-            f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in self._notes.items()
+            f"{name} {value if isinstance(value, str) else format(value, '.4g')}"
+            for name, value in self._notes.items()
+            if value != ""
         ]
         return "  ".join(parts)
 

@@ -20,6 +20,8 @@ UNREADABLE = (
     zipfile.BadZipFile, csv.Error, yaml.YAMLError,
 )  # fmt: skip
 
+PRUNED = "pruned.json"  # in the directory of a run that a search has ended early
+
 
 def write_atomically(path: Path, write: Callable[[Any], Any], binary: bool = False) -> Path:
     """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it into place."""

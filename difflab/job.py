@@ -4,6 +4,7 @@ in other processes)."""
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import re
@@ -11,8 +12,9 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from .config.check import check
+from .config.check import check, worded
 from .config.compose import plain
+from .config.inherit import MACHINE, differences
 from .config.pairs import check_pairs, continuous_by_file
 from .config.safety import check_safety
 from .config.schema import load_schema
@@ -46,21 +50,36 @@ def checked(cfg: DictConfig, hydra_cfg: Any, plugins: tuple[str, ...]) -> dict[s
     return config
 
 
-def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | None) -> Callable[[DictConfig], Any]:
-    """The function that Hydra calls for each job. `failures` collects a single run's exception; None: a job of a sweep,
-    whose failure is told in its directory. `debugging`: let exceptions pass (HYDRA_FULL_ERROR=1)."""
+@dataclass(frozen=True)
+class Task:
+    """The function that Hydra calls for each job. `failures` collects a single run's exception; None: a job of a sweep, whose
+    failure is told in its directory. `debugging`: let exceptions pass (HYDRA_FULL_ERROR=1). `sweep`: the sweep that a single
+    run is a job of, which a process of its own runs. `asked`: of a multirun, the jobs of sweep=NAME (a sweep.Plan)."""
 
-    def run_job(cfg: DictConfig) -> Any:
+    plugins: tuple[str, ...]
+    debugging: bool
+    failures: list[Exception] | None
+    sweep: str | None = None
+    asked: Any = None
+
+    def checked(self, cfg: DictConfig) -> dict[str, Any]:
+        """The plain, checked configuration of a composed one. NotDefined for a cell of a grid that is not."""
+        return checked(cfg, cfg.hydra, self.plugins)
+
+    def __call__(self, cfg: DictConfig) -> Any:
         hydra_cfg = HydraConfig.get()
         directory = Path(hydra_cfg.runtime.output_dir)
         overrides = [str(line) for line in hydra_cfg.overrides.task]
-        for name in (FAILED, NOT_DEFINED):
-            (directory / name).unlink(missing_ok=True)
         try:
             with clean_slate():
-                config = checked(cfg, hydra_cfg, plugins)
+                config = checked(cfg, hydra_cfg, self.plugins)
+                if self.failures is None and (known := finished(directory, config)) is not None:
+                    print(f"job {directory.name} is finished: {directory / 'result.json'}", file=sys.stderr, flush=True)
+                    return known
+                for name in (FAILED, NOT_DEFINED):
+                    (directory / name).unlink(missing_ok=True)
                 save_record(directory, cfg, hydra_cfg)
-                config["sweep"] = directory.parent.name if hydra_cfg.mode is RunMode.MULTIRUN else None
+                config["sweep"] = directory.parent.name if hydra_cfg.mode is RunMode.MULTIRUN else self.sweep
                 if config["task"]["reads"] == "runs":  # it may measure runs again: as they were, unless told how
                     config["typed"] = sorted({re.split(r"[=.@]", line.lstrip("+~"))[0] for line in overrides})
                 config["choices"] = {
@@ -68,24 +87,44 @@ def job(plugins: tuple[str, ...], debugging: bool, failures: list[Exception] | N
                 }
                 result = import_module(f".task.{config['task']['name']}", __package__).run(config, directory)
         except NotDefined as error:
-            if failures is None:
-                _skip(directory, overrides, str(error))
+            if self.failures is None or self.sweep:
+                skip(directory, overrides, str(error))
                 return WORST
-            failures.append(error)
+            self.failures.append(error)
         except Exception as error:
             message = sentence(error, directory)
             _tell(directory, overrides, error, message)
-            if debugging:
+            if self.debugging:
                 raise
-            if failures is None:
+            if self.failures is None:
                 print(f"job {directory.name} failed: {message}", file=sys.stderr, flush=True)
                 return WORST
-            failures.append(error)
+            self.failures.append(error)
         else:
             return result.get("objective")
         return None
 
-    return run_job
+
+def finished(directory: Path, config: Mapping[str, Any]) -> float | None:
+    """The objective of a job that goes on with whatever is there (resume=auto) and has nothing left to do: it trains, has its
+    result, and was what it is to be, down to what does not matter for a result. None for any other."""
+    if config["task"]["name"] != "train" or config["resume"] != "auto":
+        return None
+    try:
+        result = json.loads((directory / "result.json").read_bytes())
+        recorded = OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True)
+        assert isinstance(recorded, dict)
+        other = differences(config, worded(recorded))  # a key that the record lacks is one of later days
+        return None if any(_matters(path) for path, _ in other) else float(result["objective"])
+    except (*UNREADABLE, OmegaConfBaseException, AssertionError):
+        return None
+
+
+def _matters(path: str) -> bool:
+    """Whether a result may depend on this key of the configuration."""
+    return path not in MACHINE and path.partition(".")[0] not in (
+        "resume", "sweep", "job", "tracker", "device", "plugins", "checkpoint",
+    )  # fmt: skip
 
 
 def save_record(directory: Path, cfg: DictConfig, hydra_cfg: Any) -> None:
@@ -168,7 +207,7 @@ def outcome(multirun_dir: Path, name: str) -> dict[str, str]:
     }
 
 
-def _skip(directory: Path, overrides: list[str], message: str) -> None:
+def skip(directory: Path, overrides: list[str], message: str) -> None:
     """A cell of a grid that is not defined leaves its reason and nothing that looks like a run."""
     for handler in list(logging.getLogger().handlers):
         if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == directory:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..files import PRUNED
 
 
 def directories(given: str | Sequence[str] | None, task: str = "compare") -> list[Path]:
@@ -29,10 +30,9 @@ def directories(given: str | Sequence[str] | None, task: str = "compare") -> lis
 
 
 def job_directories(multirun_dir: Path) -> list[Path]:
-    """The jobs of a sweep in their order."""
-    jobs = (
-        [d for d in multirun_dir.iterdir() if d.is_dir() and (d / ".hydra").is_dir()] if multirun_dir.is_dir() else []
-    )
+    """The jobs of a sweep in their order, without those that a search ended early."""
+    found = multirun_dir.iterdir() if multirun_dir.is_dir() else []
+    jobs = [d for d in found if (d / ".hydra").is_dir() and not (d / PRUNED).exists()]
     return sorted(jobs, key=lambda d: (0, int(d.name), "") if d.name.isdigit() else (1, 0, d.name))
 
 

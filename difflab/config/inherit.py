@@ -37,7 +37,7 @@ FROZEN = (
 MACHINE = (  # how the data gets here, not what it is
     "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url",
 )  # fmt: skip
-_OWN = ("run", "runs", "resume", "plugins")  # of one command line, never of the run
+_OWN = ("run", "runs", "resume", "plugins", "sweep", "job")  # of one command line, never of the run
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _lines(saved: Saved, typed: Sequence[Override], composer: Composer, keep_tas
     gone = {package for package, key in groups.items() if key in typed_keys} | {"task"}
     replaced = {*_OWN, *gone} | (set() if keep_task else {"init"})
     lines = [line for line in lines if line.partition("=")[0] not in typed_keys]
-    for path, value in _differences(base, saved.config):
+    for path, value in differences(base, saved.config):
         if path.split(".")[0] not in replaced and not any(
             path == key or path.startswith(key + ".") for key in typed_keys
         ):
@@ -138,7 +138,7 @@ def frozen(config: Mapping[str, Any]) -> dict[str, Any]:
 def check_same(before: Mapping[str, Any], place: Path, config: Mapping[str, Any]) -> None:
     """ConfigError if the configuration has other data, another chain or another model than `place`, which says `before`.
     A key that `before` lacks is one of later days, whose default changes nothing."""
-    for path, was in _differences(frozen(config), frozen(before)):
+    for path, was in differences(frozen(config), frozen(before)):
         if path not in MACHINE:
             raise ConfigError(
                 f"{path} is {show(was)} in {place} and {show(_select(config, path))} here; a run keeps its own data, chain and model: "
@@ -169,12 +169,12 @@ def _option(schema: Schema, group: str, node: Mapping[str, Any], choice: str | N
     return max(fitting, key=lambda option: sum(node.get(k) == v for k, v in options[option].values.items()))
 
 
-def _differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def differences(base: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, wanted value) of every leaf that differs; keys that `wanted` lacks keep their value."""
     for key, value in wanted.items():
         path, before = f"{prefix}{key}", base.get(key)
         if isinstance(value, Mapping) and isinstance(before, Mapping):
-            yield from _differences(before, value, f"{path}.")
+            yield from differences(before, value, f"{path}.")
         elif key not in base or before != value or isinstance(before, bool) != isinstance(value, bool):
             yield path, value
 

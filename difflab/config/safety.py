@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ConfigError
 
 _PLUGINS = "hydra_plugins.hydra_"
+_OURS = "hydra_plugins.difflab."
 TARGETS: dict[str, frozenset[str]] = {
     "hydra.launcher": frozenset({
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
@@ -21,10 +22,13 @@ TARGETS: dict[str, frozenset[str]] = {
         f"{_PLUGINS}submitit_launcher.submitit_launcher.LocalLauncher",
         f"{_PLUGINS}submitit_launcher.submitit_launcher.SlurmLauncher",
         f"{_PLUGINS}ray_launcher.ray_launcher.RayLauncher",
+        f"{_OURS}SideBySide",
     }),
     "hydra.sweeper": frozenset({
         "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
         f"{_PLUGINS}optuna_sweeper.optuna_sweeper.OptunaSweeper",
+        f"{_OURS}Cells",
+        f"{_OURS}Search",
     }),
     "hydra.sweeper.sampler": frozenset(
         f"optuna.samplers.{name}Sampler" for name in ("TPE", "Random", "CmaEs", "NSGAII", "MOTPE", "Grid", "QMC")

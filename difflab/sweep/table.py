@@ -1,0 +1,233 @@
+"""The tables of a question's answer, and which published claims its runs bear out.
+
+tables:
+  - title: bits/dim
+    rows: [parameterization, objective]       # keys of the cells
+    columns: variance                         # one more key, its values side by side (or, without: values)
+    values: [bpd, L_T, L_mid, L_0, t<=T/100, T/100<t<=T/10, t>T/10, train_seconds]
+    where: {schedule: linear}                 # of these cells only
+  - title: bits/dim by the number of steps
+    chains: [10, 25, 50, 100, 200, 400, 1000] # every run's mean, on chains of so many steps
+    where: {objective: simple}
+  - title: published orderings
+    claims:
+      - says: cosine beats linear (Improved DDPM, table 2)
+        better: {schedule: cosine}            # each with the rest of the keys, cell by cell
+        worse: {schedule: linear}
+        where: {objective: hybrid}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import tables
+from ..compare.seeds import versus
+from ..compare.student import quantile
+from ..files import UNREADABLE, write_atomically
+from . import record
+from .answers import BANDS, Answers, Figure, varying
+from .plan import Plan
+from .question import Cell
+
+CHAINS = [
+    (chain, variance) for chain in ("even", "optimal") for variance in ("fixed_beta_tilde", "fixed_beta", "optimal")
+]
+
+
+def write(directory: Path) -> str:
+    """tables.md and one CSV for each table, from what is finished; the text."""
+    plan = record.load(directory)
+    answers = Answers(directory, plan)
+    parts = [f"# {plan.name}", "", plan.question]
+    for number, table in enumerate(plan.tables, 1):
+        parts += ["", f"## {table['title']}", "", *_drawn(table, answers, directory / f"table_{number}.csv")]
+    parts += ["", *_footnotes(plan, directory)]
+    text = "\n".join(parts)
+    write_atomically(directory / "tables.md", lambda file: file.write(text + "\n"))
+    return text
+
+
+def _drawn(table: Mapping[str, Any], answers: Answers, path: Path) -> list[str]:
+    cells = answers.matching(table.get("where", {}))
+    if "claims" in table:
+        header, rows = _claims(table["claims"], answers)
+    elif "chains" in table:
+        header, rows = _chains(table["chains"], cells, answers)
+    else:
+        header, rows = _grid(table, cells, answers)
+    if not rows:
+        return ["Nothing is finished yet."]
+    tables.save(path, {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)})
+    return [_line(header), "|" + "---|" * len(header), *(_line(row) for row in rows)]
+
+
+def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
+    keys, column, values = list(table["rows"]), table.get("columns"), table.get("values", ["bpd"])
+    across = list(dict.fromkeys(cell[column] for cell in cells if column in cell)) if column else values
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        label = tuple(cell.get(key, "") for key in keys)
+        row = rows.setdefault(label, [*label, *("" for _ in across)])
+        for i, name in enumerate(across):
+            if column is None or cell.get(column) == name:
+                figure = answers.figure(cell, values[0] if column else name)
+                row[len(keys) + i] = shown(figure) if figure else answers.missing(cell)
+    return [*keys, *across], list(rows.values())
+
+
+def _chains(steps: Sequence[int], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
+    keys, rows = list(varying(cells)), []
+    for cell in cells:
+        found = [_chains_of(answer.directory) for answer in answers.of(cell) if answer.variance is None]
+        for chain, variance in CHAINS:
+            row = []
+            for k in steps:
+                values = [table[chain, variance, k] for table in found if (chain, variance, k) in table]
+                spread = float(np.std([v for v, _ in values], ddof=1)) if len(values) > 1 else math.nan
+                means = np.mean(values, 0) if values else None
+                row.append(
+                    "" if means is None else shown(Figure(float(means[0]), float(means[1]), spread, len(values)))
+                )
+            if any(row):
+                rows.append([*(cell.get(key, "") for key in keys), chain, variance, *row])
+    return [*keys, "chain", "variance", *(f"K = {k:,}" for k in steps)], rows
+
+
+def _chains_of(directory: Path) -> dict[tuple[str, str, int], tuple[float, float]]:
+    files = sorted((directory / "bound").glob("step_*[0-9]-chains.csv"))
+    try:
+        columns = tables.load(files[-1])
+        unit = "bpd" if "bpd" in columns else "nats_per_dim"
+        rows = zip(columns["chain"], columns["variance"], columns["steps"], columns[unit], columns[f"{unit}_se"])
+        return {(str(c), str(v), int(k)): (float(x), float(se)) for c, v, k, x, se in rows}
+    except UNREADABLE:
+        return {}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """worse - better, with its 95% halves between seeds and on these examples (NaN: unknown), and what follows."""
+
+    difference: float
+    between: float
+    evaluation: float
+    seeds: tuple[int, int]
+
+    @property
+    def word(self) -> str:
+        known = [half for half in (self.between, self.evaluation) if not math.isnan(half)]
+        if not known or abs(self.difference) <= max(known):
+            return "undecided"
+        return "borne out" if self.difference > 0 else "contradicted"
+
+
+def compared(worse: Cell, better: Cell, answers: Answers) -> Verdict | None:
+    """None if either has no finished run."""
+    sides = [np.array([answer.value("bpd") for answer in answers.of(cell)]) for cell in (worse, better)]
+    if not all(len(side) for side in sides):
+        return None
+    means, errors = [side[:, 0].mean() for side in sides], [side[:, 1].mean() for side in sides]
+    groups = [answers.group(cell) for cell in (worse, better)]
+    if groups[0] and groups[1]:
+        evaluation = versus(groups[0], groups[1]).evaluation_half  # paired
+    else:
+        evaluation = quantile(1e6) * math.hypot(*errors)  # not paired: wider than it could be
+    parts = [side[:, 0].var(ddof=1) / len(side) if len(side) > 1 else math.nan for side in sides]
+    variance, between = sum(parts), math.nan
+    if variance > 0:
+        df = variance**2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides) if part > 0)
+        between = quantile(df) * math.sqrt(variance)
+    return Verdict(float(means[0] - means[1]), between, float(evaluation), (len(sides[0]), len(sides[1])))
+
+
+def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "claim",
+        "where",
+        "worse - better",
+        "between seeds",
+        "on these examples",
+        "verdict",
+        "where the difference lies",
+    ]
+    rows = []
+    for claim in claims:
+        better = {key: str(value) for key, value in claim["better"].items()}
+        worse = {key: str(value) for key, value in claim["worse"].items()}
+        for cell in answers.matching(claim.get("where", {}) | better):
+            other = cell | worse
+            if other not in answers.cells or not (verdict := compared(other, cell, answers)):
+                continue
+            rest = " ".join(f"{k}={v}" for k, v in cell.items() if k not in better and k in set(varying(answers.cells)))
+            rows.append([
+                str(claim["says"]), rest, f"{verdict.difference:+.4f}", _half(verdict.between), _half(verdict.evaluation),
+                verdict.word + _counted(verdict.seeds), places(other, cell, answers),
+            ])  # fmt: skip
+    return header, rows
+
+
+def places(worse: Cell, better: Cell, answers: Answers) -> str:
+    """The parts of a difference, largest first, until they hold nine tenths of all that moves."""
+    moved = {}
+    for name in ("L_T", "L_0", *BANDS):
+        first, second = answers.figure(worse, name), answers.figure(better, name)
+        if first and second:
+            moved[name] = first.mean - second.mean
+    if not moved or any(math.isnan(value) for value in moved.values()):
+        return ""
+    total, so_far, text = sum(map(abs, moved.values())), 0.0, []
+    for name, value in sorted(moved.items(), key=lambda item: -abs(item[1])):
+        if so_far >= 0.9 * total:
+            break
+        so_far += abs(value)
+        text.append(f"{name} {value:+.4f}")
+    return ", ".join(text)
+
+
+def _footnotes(plan: Plan, directory: Path) -> list[str]:
+    lines = [
+        "Mean over seeds ± the standard error on these examples (their own; it does not shrink with seeds); after it, in brackets, the standard deviation between "
+        "seeds and their number. L_T, L_mid (t = 2..T) and L_0 (t = 1) add up to the bound."
+    ]
+    if plan.twins:
+        lines.append(
+            f"{len(plan.twins)} cells need no training of their own: hybrid's bound term moves nothing but a learned variance, and a loss without the bound's "
+            "terms reads no variance, so the same mean is priced with each fixed one."
+        )
+    lines += [
+        f"not defined: {' '.join(f'{k}={v}' for k, v in cell.cell.items())}: {cell.message}" for cell in plan.refused
+    ]
+    states = {job.name: record.state(directory / job.name) for job in plan.jobs}
+    lines += [f"FAILED: {name}: {state.message}" for name, state in states.items() if state.state == "failed"]
+    if any(state.state not in record.ENDED for state in states.values()):
+        lines.append(f"The sweep is not at its end: {record.counted(states)}.")
+    return [line for pair in zip(lines, [""] * len(lines)) for line in pair]
+
+
+def shown(figure: Figure) -> str:
+    """2.1843 ± 0.0131 (0.0042, 3)."""
+    digits = 4 if abs(figure.mean) < 100 else 1
+    if abs(figure.mean) < 5e-5 and figure.mean != 0:
+        return f"{figure.mean:.1e}"
+    text = f"{figure.mean:.{digits}f}"
+    text += "" if math.isnan(figure.se) else f" ± {figure.se:.{digits}f}"
+    return text if math.isnan(figure.spread) else f"{text} ({figure.spread:.{digits}f}, {figure.seeds})"
+
+
+def _half(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"± {value:.4f}"
+
+
+def _counted(seeds: tuple[int, int]) -> str:
+    return "" if min(seeds) > 1 else " (one seed)"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
