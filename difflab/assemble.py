@@ -12,6 +12,7 @@ import torch
 from torch.nn import Module
 
 from . import ranks
+from .augmentation.base import Augmentation
 from .bound.base import Design
 from .bound.chain import check_optimal
 from .bound.estimator import Examples
@@ -45,6 +46,7 @@ class Laboratory:
     diffusion: Diffusion
     objective: Objective
     timestep: Timestep
+    augmentation: Augmentation
     optimizer: Optimizer
     sampler: Sampler
     preview: Sampler
@@ -114,6 +116,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     data: Data = build("data", config["data"])
     check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
+    augmentation: Augmentation = build("augmentation", config["augmentation"], **context)
     space: Space = build("space", config["space"], **context)
     context |= {"shape": space.shape_of(data.shape), "levels": space.levels_of(data.levels)}  # of the chain's x_0
     context["process"] = build("process", config["process"], **context)
@@ -135,6 +138,7 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
     parts = {
         "objective": build("objective", config["objective"], **context),
         "timestep": build("timestep", config["timestep"], **context),
+        "augmentation": augmentation,
         "optimizer": build("optimizer", config["optimizer"]),
         "sampler": build("sampler", config["sampler"]),
         "preview": build("sampler", config["preview"], under="preview"),

@@ -34,6 +34,7 @@ FACTORS = {
     "bound": ["exhaustive", "stratified"],
     "optimizer": ["adam", "adamw"],
     "space": ["identity", "whiten", "pca", "autoencoder"],
+    "augmentation": ["none", "flip", "shift"],
 }
 TINY = {
     "unet_small": ["model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16"],
@@ -72,7 +73,7 @@ def refused(row: dict[str, str]) -> bool:
             or row["decoder"] == "learned_gaussian"
             or (data in LEVELS and space == "identity") == (row["decoder"] != "gaussian")
         )
-        and (data in PICTURES or space != "autoencoder")
+        and (data in PICTURES or (space != "autoencoder" and row.get("augmentation", "none") == "none"))
         and (space == "identity" or not (between_states or row.get("sampler") == "conditioned"))
         and (not between_states or data in LEVELS)
         and (row.get("process") != "binomial" or data == "heartbeat")
@@ -148,7 +149,7 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
     before = {name: p.clone() for name, p in lab.model.named_parameters()}
     trainer = Trainer(
         lab.diffusion, lab.objective, lab.timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit,
-        Settings(**lab.config["trainer"]), 0, lab.device, lab.data.train.label,
+        Settings(**lab.config["trainer"]), 0, lab.device, lab.data.train.label, lab.augmentation,
     )  # fmt: skip
     rows = []
     trainer.run(rows.append)
@@ -211,6 +212,9 @@ def test_every_pair_of_options_trains_and_is_measured(row: dict[str, str]) -> No
         (["data=dead_leaves", "model=mlp"], "unet"),
         (["data=dead_leaves", "model.num_classes=auto"], "model.num_classes=null"),
         (["trainer.label_dropout=0.1"], "trainer.label_dropout=0.0"),
+        (["data=swiss_roll", "augmentation=flip"], "augmentation=flip takes pictures .* set augmentation=none"),
+        (["data=heartbeat", "augmentation=shift"], "augmentation=shift takes pictures .* set augmentation=none"),
+        (["data=text", "augmentation=flip"], r"shape \[1, 1, 64\]; set augmentation=none"),
         (["space=pca", "process=categorical"], "set space=identity"),
         (["space=pca", "sampler=conditioned"], "set sampler=ancestral"),
         (["space=pca", "decoder=categorical"], "the z of space=pca is continuous; set decoder=gaussian"),

@@ -33,7 +33,8 @@ FROZEN = (
     "model",
     "space",
     "strata",
-)  # what a checkpoint was trained as; the last two came later than the first runs
+    "augmentation",
+)  # what a checkpoint was trained as; the last three came later than the first runs
 MACHINE = (  # how the data gets here, not what it is
     "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url",
 )  # fmt: skip
@@ -68,7 +69,7 @@ def load_run(directory: Path) -> Saved:
     try:
         loaded = OmegaConf.load(file)
         raw = OmegaConf.to_container(loaded, resolve=False)
-        if not isinstance(raw, dict) or (lost := [key for key in FROZEN[:-2] if key not in raw]):
+        if not isinstance(raw, dict) or (lost := [key for key in FROZEN[:-3] if key not in raw]):
             raise ValueError(f"it has no {lost[0]}" if isinstance(raw, dict) else "it holds no mapping")
         check_safety({str(k): v for k, v in raw.items()})
         config = worded(OmegaConf.to_container(loaded, resolve=True))

@@ -126,7 +126,7 @@ def trainer_of(lab: Laboratory, timestep: Timestep, batch: int) -> Trainer:
     )
     objective = Vlb(lab.diffusion.decoder, lab.diffusion.schedule, lab.diffusion.process)
     return Trainer(
-        lab.diffusion, objective, timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit, settings, lab.config["seed"], lab.device, lab.data.train.label
+        lab.diffusion, objective, timestep, lab.optimizer, lab.data.train.x, lab.data.to_unit, settings, lab.config["seed"], lab.device, lab.data.train.label, lab.augmentation
     )  # fmt: skip
 
 

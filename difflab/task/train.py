@@ -62,7 +62,7 @@ class Session:
                 raise ConfigError(f"{key}={value} must be at least {smallest}; conf/config.yaml says what it means.")
         self.trainer = Trainer(
             lab.diffusion, lab.objective, lab.timestep, lab.optimizer,
-            lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device, lab.data.train.label,
+            lab.data.train.x, lab.data.to_unit, Settings(**config["trainer"]), config["seed"], lab.device, lab.data.train.label, lab.augmentation,
         )  # fmt: skip
         self.trainer.nan_at_step = config["debug"]["nan_at_step"]
         self.ranks = ranks.current()
@@ -397,7 +397,8 @@ class Session:
     def _choices(self) -> dict[str, str]:
         """The chosen option of each group: unet_small rather than unet, where the command line knows it."""
         chosen = self.lab.config.get("choices", {})
-        groups = GROUPS if self.lab.diffusion.space.identity else (*GROUPS, "space")
+        named = {"space": not self.lab.diffusion.space.identity, "augmentation": self.lab.augmentation.numbers > 0}
+        groups = (*GROUPS, *(group for group, told in named.items() if told))
         return {group: str(chosen.get(group) or self.lab.config[group]["name"]) for group in groups}
 
     def _profiler(self) -> Any:

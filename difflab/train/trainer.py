@@ -21,6 +21,8 @@ from torch.nn import Module
 from torch.nn.utils import clip_grad_norm_
 
 from .. import ranks
+from ..augmentation.base import Augmentation
+from ..augmentation.none import NoAugmentation
 from ..data.base import UNKNOWN, Stored
 from ..diffusion import Diffusion, Network, reach
 from ..errors import ConfigError
@@ -108,7 +110,7 @@ LAG = {"cuda": 1}
 
 class Trainer:
     """Trains `diffusion.model` on data x (any dtype, [N, ...]; `to_unit` makes it float32 model input) with labels int64 [N]
-    (None: unknown)."""
+    (None: unknown), as `augmentation` changes it (None: not at all)."""
 
     def __init__(
         self,
@@ -122,6 +124,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         label: Tensor | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         assert isinstance(diffusion.model, Module)
         self.model, self.diffusion, self.objective, self.timestep = diffusion.model, diffusion, objective, timestep
@@ -135,6 +138,7 @@ class Trainer:
         self.x_shape, self.order = tuple(x.shape[1:]), Order(len(x), settings.batch_size, seed, self.rows)
         self.shape = diffusion.space.shape_of(self.x_shape)
         self.source = source_of(x, self.order, settings.workers, device)
+        self.augmentation = augmentation or NoAugmentation()
         self.label = torch.full((len(x),), UNKNOWN) if label is None else label
         self.compute = Compute.choose(
             settings.precision, settings.compile, settings.steps, settings.max_minutes, device
@@ -242,7 +246,7 @@ class Trainer:
         noise = self._seed_step()
         self.model.train()
         cond = self._labels(noise["label"])
-        x0, space = self._encoded(self.to_unit(self.source.batch(self.step)), noise["device"])
+        x0, space = self._encoded(self.to_unit(self._examples(noise["augmentation"])), noise["device"])
         batch = self.settings.batch_size  # of all ranks: each draws the whole of it and computes its rows
         drawn: list[Times] = []
         found: list[Tensor] = []  # of each draw [B, n, 2]
@@ -255,6 +259,12 @@ class Trainer:
         t, iw = (torch.cat(columns, 1).flatten() for columns in zip(*drawn, strict=True))
         losses, nats = torch.cat(found, 1).flatten(0, 1).unbind(1)
         return Gradient(x0, space, t, iw, losses, nats)
+
+    def _examples(self, generator: torch.Generator) -> Tensor:
+        """This rank's examples of a step as they are stored, augmented, [b, ...]. The numbers are those of the whole batch, drawn
+        here and not where examples are read: neither ranks nor processes that read ahead change them."""
+        u = torch.rand((self.settings.batch_size, self.augmentation.numbers), generator=generator)[self.rows]
+        return self.augmentation(self.source.batch(self.step), sent(u, self.device))
 
     def _labels(self, generator: torch.Generator) -> Tensor:
         """What the network is told of this rank's examples of a step: the label, or that it is unknown, int64 [b]."""
@@ -317,6 +327,7 @@ class Trainer:
             "cpu": cpu,
             "device": torch.Generator(self.device).manual_seed(number + 2),
             "label": torch.Generator().manual_seed(number + 3),
+            "augmentation": torch.Generator().manual_seed(number + 4),
         }
 
     def _row(self, lr: float, norm: float, x0: Tensor, space: Tensor) -> dict[str, float]:

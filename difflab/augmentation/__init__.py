@@ -1,0 +1,1 @@
+"""What training examples are turned into before a step sees them."""
