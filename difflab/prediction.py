@@ -50,6 +50,11 @@ class Reading(ABC):
         """The same with x0_hat clipped to the data range, where Diffusion.priced (another model, with another bound)."""
 
     @abstractmethod
+    def guided(self, unknown: Self, scale: float) -> Self:
+        """The same with what the network predicts moved to unknown + scale (own - unknown): classifier-free guidance, where
+        `unknown` is the reading of the same x_t without a label. Another model, with a bound that nobody knows."""
+
+    @abstractmethod
     def with_variance(self, variance: Variance) -> Self:
         """The same mean with a variance that reads no output, where Diffusion.priced: what would it have cost?"""
 
@@ -82,6 +87,11 @@ class Prediction(Reading):
 
     def clipped(self) -> Prediction:
         return replace(self, clip=True)
+
+    def guided(self, unknown: Prediction, scale: float) -> Prediction:
+        """In y; x0_hat, eps_hat, v and the mean, affine in y at a given x_t, move alike (Ho & Salimans 2022, eq. 6, with 1 + w =
+        scale). The variance stays this reading's, and clipping comes after."""
+        return replace(self, y=unknown.y + scale * (self.y - unknown.y))
 
     def with_detached_mean(self) -> Prediction:
         """The same, through which only the variance learns (Nichol & Dhariwal 2021, section 3.1)."""

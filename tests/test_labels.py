@@ -198,7 +198,7 @@ def test_the_share_of_hidden_labels_is_the_steps_own_and_the_same_for_all_ranks(
 
 @pytest.mark.parametrize(("count", "classes"), [(64, 10), (30, 10), (7, 3), (3, 10)])
 def test_samples_are_shared_out_among_the_classes_in_order(count: int, classes: int) -> None:
-    sampler = Ancestral(steps=None, count=count, clip_x0=False)
+    sampler = Ancestral(steps=None, count=count, clip_x0=False, guidance=1.0)
     label = sampler.labels(classes, 0)
     each = count // classes
     assert len(label) == count and torch.equal(label, sampler.labels(classes, 0))
@@ -208,7 +208,7 @@ def test_samples_are_shared_out_among_the_classes_in_order(count: int, classes: 
 
 
 def test_samples_are_of_the_classes_that_were_asked_for() -> None:
-    sampler = Ancestral(steps=None, count=3000, clip_x0=False)
+    sampler = Ancestral(steps=None, count=3000, clip_x0=False, guidance=1.0)
     label = sampler.labels(3, 0)
     x = sampler.sample(known(20)[0], (2,), 0, label=label).double().reshape(3, 1000, 2)
     for k in range(3):

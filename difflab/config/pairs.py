@@ -39,6 +39,9 @@ class Setting:
     def clips(self, key: str) -> bool:
         return bool(self.config[key].get("clip_x0"))
 
+    def guided(self, key: str) -> bool:
+        return self.config[key].get("guidance", 1) != 1
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -159,6 +162,24 @@ TABLE = (
             run.config["trainer"].get("label_dropout", 0) != 0 and run.config["model"].get("num_classes") is None
         ),
         "trainer.label_dropout hides labels that the network is not told; set trainer.label_dropout=0.0, or model.num_classes=auto.",
+    ),
+    *(
+        Pair(
+            (f"{key}.guidance", "model.num_classes"),
+            lambda run, key=key: run.guided(key) and run.config["model"].get("num_classes") is None,
+            f"{key}.guidance leads from the prediction without a label towards the one with it, and the network is told none; set "
+            f"{key}.guidance=1.0, or train with model.num_classes=auto trainer.label_dropout=0.1.",
+        )
+        for key in ("sampler", "preview")
+    ),
+    *(
+        Pair(
+            (f"{key}.guidance", "trainer.label_dropout"),
+            lambda run, key=key: run.guided(key) and run.config["trainer"].get("label_dropout", 0) == 0,
+            f"{key}.guidance asks for the prediction without a label, and with trainer.label_dropout=0.0 the network is never taught one; set "
+            f"{key}.guidance=1.0, or train with trainer.label_dropout=0.1.",
+        )
+        for key in ("sampler", "preview")
     ),
     Pair(
         ("sampler", "process"),

@@ -164,6 +164,13 @@ class StatesReading(Reading):
     def out_of_range(self) -> Tensor:
         return torch.zeros(len(self.x_t), device=self.x_t.device)
 
+    def guided(self, unknown: StatesReading, scale: float) -> StatesReading:
+        """In log p(x_0|x_t), normalised again: p(x_0|x_t,label)^scale p(x_0|x_t)^(1 - scale) of each dimension. What x_t itself says
+        of x_0 is in both and counts once."""
+        impossible = self.log_p == -torch.inf  # by x_t, so for both
+        moved = unknown.log_p + scale * (self.log_p - unknown.log_p)
+        return replace(self, log_p=torch.log_softmax(moved.masked_fill(impossible, -torch.inf), -1))
+
     def clipped(self) -> StatesReading:
         raise TypeError("probabilities of states have no range to clip to")
 

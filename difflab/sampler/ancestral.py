@@ -11,8 +11,8 @@ from .base import Sampler
 class Ancestral(Sampler):
     serves = ("gaussian", "states")
 
-    def __init__(self, *, steps: int | str | None, count: int, clip_x0: bool) -> None:
-        super().__init__(steps, count, clip_x0)
+    def __init__(self, *, steps: int | str | None, count: int, clip_x0: bool, guidance: float) -> None:
+        super().__init__(steps, count, clip_x0, guidance)
 
     def reverse(self, prediction: Reading, z: Tensor) -> Tensor:
         return prediction.draw(z)

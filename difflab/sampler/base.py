@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..data.base import UNKNOWN
 from ..diffusion import Diffusion
 from ..errors import ConfigError
+from ..prediction import Reading
 from ..schedule.base import Schedule
 
 if TYPE_CHECKING:
@@ -23,12 +26,15 @@ OPTIMAL = "optimal:"
 class Sampler(ABC):
     """`steps`: K, evenly spaced over the chain with both ends kept (None, or more than T: all T), or "optimal:K", the K
     levels that cost least bits for this model (bound/chain.py); `count`: how many samples; `clip_x0`: clip each x0_hat to
-    the data range (no effect on continuous data). serves: families of processes whose readings it can walk along."""
+    the data range (no effect on continuous data); `guidance`: w of x0_hat(unknown) + w (x0_hat(label) - x0_hat(unknown)), for a
+    network that is told labels and was taught what "unknown" means: 1 is the model itself, 0 the model without labels, above
+    1 classifier-free guidance (Ho & Salimans 2022, whose w is this one less 1), whose samples are no longer those of the
+    model that is measured. serves: families of processes whose readings it can walk along."""
 
     serves: tuple[str, ...] = ("gaussian",)
     free = True  # draws from the model, given no example
 
-    def __init__(self, steps: int | str | None, count: int, clip_x0: bool) -> None:
+    def __init__(self, steps: int | str | None, count: int, clip_x0: bool, guidance: float) -> None:
         text, self.optimal = str(steps), isinstance(steps, str)
         number = text.removeprefix(OPTIMAL)
         if self.optimal and not (
@@ -42,7 +48,11 @@ class Sampler(ABC):
             raise ConfigError(f"sampler.steps={steps} must be at least 1, or null for the whole chain.")
         if count < 1:
             raise ConfigError(f"sampler.count={count} must be at least 1.")
-        self.count, self.clip_x0 = count, clip_x0
+        if not 0 <= guidance < math.inf:
+            raise ConfigError(
+                f"sampler.guidance={guidance} must be at least 0: 1 is the model itself, 0 the model without labels, more than 1 guides."
+            )
+        self.count, self.clip_x0, self.guidance = count, clip_x0, guidance
 
     columns: int | None = None  # of the grid that its pictures are shown in (None: about as many as rows)
 
@@ -65,8 +75,29 @@ class Sampler(ABC):
         """x_s from a prediction at t and unit noise z (same shape as x_t)."""
 
     def length(self, schedule: Schedule) -> int:
-        """Steps of the walk over this chain, network evaluations for each sample."""
+        """Steps of the walk over this chain."""
         return schedule.T if self.steps is None else min(self.steps, schedule.T)
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations of each sample in each step."""
+        return 1 if self.guidance in (0, 1) else 2
+
+    def predicted(self, diffusion: Diffusion, x: Tensor, t: int, label: Tensor | None) -> Reading:
+        """What is walked along from x_t, x [B, ...], given labels [B]."""
+
+        def read(x: Tensor, label: Tensor | None) -> Reading:
+            return diffusion(x, diffusion.schedule.step(torch.full((len(x),), t)), label)
+
+        if self.guidance == 1:
+            return read(x, label)
+        if label is None:
+            raise ValueError(f"sampler.guidance={self.guidance} needs the labels of the samples")
+        unknown = torch.full_like(label, UNKNOWN)
+        if self.guidance == 0:
+            return read(x, unknown)
+        both, rows = read(torch.cat([x, x]), torch.cat([label, unknown])), torch.arange(len(x))
+        return both[rows].guided(both[rows + len(x)], self.guidance)
 
     @torch.no_grad()
     def sample(
@@ -96,7 +127,7 @@ class Sampler(ABC):
         generator = torch.Generator().manual_seed(seed)
         x = diffusion.process.prior_sample((self.count, *shape), generator).to(device)
         for t in range(schedule.T, 0, -1):
-            prediction = diffusion(x, schedule.step(torch.full((self.count,), t)), cond)
+            prediction = self.predicted(diffusion, x, t, cond)
             if self.clip_x0 and diffusion.decoder.clips:
                 prediction = prediction.clipped()
             if watch:

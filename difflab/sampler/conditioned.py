@@ -81,7 +81,7 @@ class Conditioned(Sampler):
         for key, value in (("count", count), ("examples", examples), ("particles", particles)):
             if value < 1:
                 raise ConfigError(f"sampler.{key}={value} must be at least 1.")
-        super().__init__(steps, examples * count * particles, clip_x0)
+        super().__init__(steps, examples * count * particles, clip_x0, 1.0)  # its weights are those of the model itself
         if steps == 1:
             raise ConfigError(
                 "sampler.steps=1 leaves no step to multiply what is given into; set sampler.steps=2 or more."

@@ -14,8 +14,8 @@ from .base import Sampler
 class Ddim(Sampler):
     """x_s = alpha_s x0_hat + sqrt(sigma_s^2 - eta^2 beta_tilde) eps_hat + eta sqrt(beta_tilde) z."""
 
-    def __init__(self, *, steps: int | str | None, count: int, clip_x0: bool, eta: float) -> None:
-        super().__init__(steps, count, clip_x0)
+    def __init__(self, *, steps: int | str | None, count: int, clip_x0: bool, guidance: float, eta: float) -> None:
+        super().__init__(steps, count, clip_x0, guidance)
         if not 0 <= eta <= 1:
             raise ConfigError(f"sampler.eta={eta} must lie in 0..1: 0 is deterministic, 1 adds the posterior's noise.")
         self.eta = eta

@@ -107,4 +107,4 @@ def _final_nfe(lab: Laboratory) -> int:
 
 def _sampler_nfe(lab: Laboratory, preview: bool) -> int:
     sampler = lab.preview if preview else lab.sampler
-    return sampler.count * sampler.length(lab.diffusion.schedule)
+    return sampler.count * sampler.length(lab.diffusion.schedule) * sampler.nfe

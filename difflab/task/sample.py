@@ -35,8 +35,10 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
             name += "-optimal"
         with stage("sampling", stop, unit="step") as on_step:
             x = draw(lab, diffusion, lab.sampler, chain, on_step)
-    path = picture(lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}", columns(lab, lab.sampler))
-    print(path, flush=True)
+    path = picture(
+        lab, x, home / "samples" / f"{stem(step)}-{name}-{steps}{guided(lab.sampler)}", columns(lab, lab.sampler)
+    )
+    print("\n".join([str(path), *caveat(lab.sampler)]), flush=True)
     return {"samples": str(path), "step": step}
 
 
@@ -70,6 +72,21 @@ def told(lab: Laboratory, sampler: Sampler) -> tuple[Sampler, Tensor | None]:
     """(the sampler with the examples that it may complete, the labels of its samples where the network is told them)."""
     sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
     return sampler, sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
+
+
+def guided(sampler: Sampler) -> str:
+    """What tells a file of guided samples from one of the model's own."""
+    return "" if sampler.guidance == 1 else f"-guidance{sampler.guidance:g}"
+
+
+def caveat(sampler: Sampler) -> list[str]:
+    """A line to print with samples that are none of the model whose bound is measured."""
+    if sampler.guidance == 1:
+        return []
+    whose = "without labels" if sampler.guidance == 0 else "towards their labels"
+    return [
+        f"drawn with guidance {sampler.guidance:g}, {whose}: no samples of the model whose bound is measured ({sampler.nfe} network evaluations a step)"
+    ]
 
 
 def columns(lab: Laboratory, sampler: Sampler) -> int | None:

@@ -37,7 +37,7 @@ from .estimate import forecast
 from .evaluate import finite, say, stem, table, validate
 from .measure import Measurement, stage, training_fit
 from .origin import origin
-from .sample import chain_of, columns, draw, picture
+from .sample import caveat, chain_of, columns, draw, picture
 
 GROUPS = ("data", "schedule", "parameterization", "variance", "model", "objective", "timestep")  # the tags of a run
 
@@ -296,7 +296,8 @@ class Session:
         print(
             f"trained {trainer.step:,} steps in {duration(trainer.seconds)}, validated in {duration(self.validate_seconds)}, evaluated {result['nfe']:,} terms of "
             f"{result['examples']:,} test examples in {duration(result['evaluate_seconds'])}\n"
-            f"figure  {drawn['bound/figure']}\nsamples {samples}\nrun     {self.run_dir}",
+            f"figure  {drawn['bound/figure']}\n"
+            + "\n".join([f"samples {samples}", *caveat(lab.sampler), f"run     {self.run_dir}"]),
             flush=True,
         )
         return result

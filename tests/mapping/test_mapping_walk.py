@@ -13,9 +13,9 @@ from difflab.sampler.ddim import Ddim
 from tests.analytic import NORMAL, SCHEDULES, TO_ZERO, ExactVariance, cosine, diffusion_of
 
 WALKERS: dict[str, Sampler] = {
-    "ancestral": Ancestral(steps=None, count=7, clip_x0=False), "ancestral in 5": Ancestral(steps=5, count=7, clip_x0=False),
-    "ddim in 6": Ddim(steps=6, count=7, clip_x0=False, eta=0.0), "noisy ddim": Ddim(steps=4, count=7, clip_x0=False, eta=0.5),
-    "optimal": Ancestral(steps="optimal:3", count=7, clip_x0=False),
+    "ancestral": Ancestral(steps=None, count=7, clip_x0=False, guidance=1.0), "ancestral in 5": Ancestral(steps=5, count=7, clip_x0=False, guidance=1.0),
+    "ddim in 6": Ddim(steps=6, count=7, clip_x0=False, guidance=1.0, eta=0.0), "noisy ddim": Ddim(steps=4, count=7, clip_x0=False, guidance=1.0, eta=0.5),
+    "optimal": Ancestral(steps="optimal:3", count=7, clip_x0=False, guidance=1.0),
 }  # fmt: skip
 
 
@@ -94,9 +94,9 @@ def test_a_short_chain_is_shown_whole() -> None:
 
 
 def test_a_shortened_sampler_leaves_the_other_alone() -> None:
-    sampler = Ancestral(steps=50, count=64, clip_x0=True)
+    sampler = Ancestral(steps=50, count=64, clip_x0=True, guidance=1.0)
     short = shortened(sampler, 20, 3)
     assert (short.steps, short.count, short.clip_x0) == (20, 3, True)
     assert (sampler.steps, sampler.count) == (50, 64)
     assert shortened(sampler, 100, 3).steps == shortened(sampler, None, 3).steps == 50
-    assert shortened(Ancestral(steps=None, count=1, clip_x0=True), 100, 3).steps == 100
+    assert shortened(Ancestral(steps=None, count=1, clip_x0=True, guidance=1.0), 100, 3).steps == 100

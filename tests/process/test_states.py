@@ -274,7 +274,7 @@ def test_noised_states_have_the_marginal_law_and_paths_the_chain_s(process: Stat
 def test_samples_of_the_exact_network_have_the_data_s_law(process: States, schedule: Schedule) -> None:
     if float(schedule.log_snr[-1]) > -4:
         pytest.skip("this chain does not end in its prior")
-    sampler = Ancestral(steps=None, count=5000, clip_x0=True)
+    sampler = Ancestral(steps=None, count=5000, clip_x0=True, guidance=1.0)
     x = sampler.sample(model(process, schedule), (2,), seed=0)
     assert x.dtype == torch.float32
     found = torch.bincount(states_of(x, process.levels).flatten(), minlength=process.levels).double()

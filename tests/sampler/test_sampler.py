@@ -30,11 +30,11 @@ from tests.analytic import (
 
 
 def ancestral(steps: int | None = None, count: int = 8, clip_x0: bool = False) -> Ancestral:
-    return Ancestral(steps=steps, count=count, clip_x0=clip_x0)
+    return Ancestral(steps=steps, count=count, clip_x0=clip_x0, guidance=1.0)
 
 
 def ddim(steps: int | None = None, count: int = 8, eta: float = 0.0, clip_x0: bool = False) -> Ddim:
-    return Ddim(steps=steps, count=count, clip_x0=clip_x0, eta=eta)
+    return Ddim(steps=steps, count=count, clip_x0=clip_x0, guidance=1.0, eta=eta)
 
 
 @pytest.mark.parametrize("steps", [None, 5, 2])

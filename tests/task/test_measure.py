@@ -188,7 +188,7 @@ def test_a_sampler_visits_the_chain_it_is_given() -> None:
 
     import torch
 
-    sampler = Ancestral(steps="optimal:3", count=2, clip_x0=False)
+    sampler = Ancestral(steps="optimal:3", count=2, clip_x0=False, guidance=1.0)
     sampler.sample(replace(diffusion, model=watching), (2,), 0, chain=lambda steps: torch.tensor([1, 7, 30])[:steps])
     np.testing.assert_allclose(seen, diffusion.schedule.log_snr[[30, 7, 1]].float())
     with pytest.raises(ValueError, match="needs the chain"):
@@ -198,7 +198,7 @@ def test_a_sampler_visits_the_chain_it_is_given() -> None:
 @pytest.mark.parametrize("steps", ["optimal", "optimal:", "optimal:1", "optimal:-3", "best:5", "optimal:5.0"])
 def test_other_words_for_steps_are_refused(steps: str) -> None:
     with pytest.raises(ConfigError, match=f"sampler.steps={steps} must be"):
-        Ancestral(steps=steps, count=1, clip_x0=False)
+        Ancestral(steps=steps, count=1, clip_x0=False, guidance=1.0)
 
 
 def test_continuous_data_have_variances_and_chains_but_no_bands(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class Ours(Contender):
         return self._walk(batch, {"name": "ddim", "eta": 0.0})
 
     def _walk(self, batch: int, node: Mapping[str, Any]) -> Piece:
-        sampler = build("sampler", {"steps": STEPS, "count": batch, "clip_x0": True, **node})
+        sampler = build("sampler", {"steps": STEPS, "count": batch, "clip_x0": True, "guidance": 1.0, **node})
         self.network.eval()
         diffusion = self.lab.computing(self.lab.diffusion, "sample")
 
