@@ -500,6 +500,9 @@ def test_evaluate_takes_data_chain_and_model_from_the_run(calls: list[Any], caps
     config, directory = trained(calls, "schedule=linear", "data=gaussian", "data.limit=9", "seed=5")
     assert main(["task=evaluate", f"run={directory}", "bound=stratified", "bound.times=2", "data.limit=9"]) == 1
     assert "data.limit=9 cannot be changed here" in capsys.readouterr().err
+    for own in ("augmentation=flip", "trainer.label_dropout=0.1"):  # how it was trained, which guidance rests on
+        assert main(["task=sample", f"run={directory}", own]) == 1
+        assert f"{own} cannot be changed here" in capsys.readouterr().err
     assert main(["task=evaluate", f"run={directory}", "bound=stratified", "bound.times=2"]) == 0
     again, elsewhere = calls[-1]
     assert elsewhere != directory

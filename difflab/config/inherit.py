@@ -38,6 +38,9 @@ FROZEN = (
 MACHINE = (  # how the data gets here, not what it is
     "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url",
 )  # fmt: skip
+TAUGHT = (
+    "trainer.label_dropout",
+)  # what a network can be asked for because it was trained so: sampler.guidance reads it
 _OWN = ("run", "runs", "resume", "plugins", "sweep", "job")  # of one command line, never of the run
 
 
@@ -120,11 +123,11 @@ def _lines(saved: Saved, typed: Sequence[Override], composer: Composer, keep_tas
 
 
 def check_untouched(typed: Sequence[Override], key: str) -> None:
-    """ConfigError if data, chain or model are typed where they come from a run."""
+    """ConfigError if data, chain, model or what the model was taught are typed where they come from a run."""
     for override in typed:
         path = override.key_or_group
         package = override.package or path.split("/")[0].split(".")[0]
-        if package in FROZEN and path not in MACHINE:
+        if (package in FROZEN and path not in MACHINE) or path in TAUGHT:
             raise ConfigError(
                 f"{override.input_line} cannot be changed here: data, chain and model come from {key}; leave it out."
             )
