@@ -173,7 +173,7 @@ class Wandb(Tracker):
         if Wandb._unreachable:  # thirty seconds once, not once a job of a multirun
             self._warn("could not go online before; the run is kept offline")
             return "offline"
-        if _has_key(wandb):
+        if has_key(wandb):
             return wanted or "online"
         if wanted:
             self._warn("needs an API key to be online (`wandb login`); the run is kept offline instead")
@@ -246,7 +246,7 @@ class Wandb(Tracker):
         self._variables = []
 
 
-def _has_key(wandb: Any) -> bool:
+def has_key(wandb: Any) -> bool:
     """Whether wandb would find credentials without asking. The key itself is never read into our hands."""
     if any(os.environ.get(name) for name in KEY_VARIABLES):
         return True
