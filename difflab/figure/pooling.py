@@ -48,8 +48,9 @@ class Pooled:
         return int(self.size.max(initial=1))
 
 
-def transitions(ledger: Ledger, points: int | None = None) -> Pooled:
-    """The ledger's L_{t-1}, pooled until each pool has ENOUGH draws, into at most `points` pools.
+def transitions(ledger: Ledger, points: int | None = None, *, fine_ends: bool = False) -> Pooled:
+    """The ledger's L_{t-1}, pooled until each pool has ENOUGH draws, into at most `points` pools: of one width, or with
+    `fine_ends` as wide as they are far from the nearer end of the chain, where single terms decide.
 
     A pool's standard error is that of a sum of independent rows, which holds where pooling is needed (few draws a row:
     sampled designs). Where a row with draws has none of its own, the scatter of the rows stands in.
@@ -57,7 +58,16 @@ def transitions(ledger: Ledger, points: int | None = None) -> Pooled:
     column, key = ledger.columns, ledger.unit.key
     rows = np.flatnonzero(column["term"] == "transition_kl")
     rows = rows[np.argsort(column["t"][rows], kind="stable")]
-    pools = _pools(column["count"][rows], math.ceil(len(rows) / points) if points else 1)
+    count, width = column["count"][rows], np.ones(len(rows))
+    if points and fine_ends:
+        distance = np.minimum(np.arange(len(rows)), np.arange(len(rows))[::-1]) + 1
+        share = 0.0
+        while len(_pools(count, width)) > points:
+            share = share * 1.2 + 0.01
+            width = np.maximum(np.ceil(share * distance), 1)
+    elif points:
+        width = np.full(len(rows), math.ceil(len(rows) / points))
+    pools = _pools(count, width)
     groups = [rows[a:b] for a, b in pools]
 
     def total(name: str) -> np.ndarray:
@@ -92,12 +102,13 @@ def log_edges(T: int, bins: int = 72) -> np.ndarray:
     return np.unique(np.concatenate([[1, 2], np.geomspace(2, T + 1, bins).round()])).astype(int)
 
 
-def _pools(count: np.ndarray, width: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of at least `width` rows and ENOUGH draws; what is left at the end joins the last range."""
+def _pools(count: np.ndarray, width: np.ndarray) -> list[tuple[int, int]]:
+    """Consecutive ranges of ENOUGH draws and of at least as many rows as the width of any of them allows; what is left at the
+    end joins the last range."""
     pools, start, draws = [], 0, 0
     for row, drawn in enumerate(count):
         draws += drawn
-        if row + 1 - start >= width and draws >= ENOUGH:
+        if row + 1 - start >= width[row] and draws >= ENOUGH:
             pools.append((start, row + 1))
             start, draws = row + 1, 0
     if start < len(count):

@@ -219,6 +219,7 @@ function symbol([x, y], mark) {
 const triangle = ([x, y], mark) => shape("path", { d: `M${x - 6} ${y - 5}h12l-6 9z`, style: { fill: mark.colour } },
   shape("title", {}, `${mark.name}, below the axis`));
 
+const MOST_TOLD = 14; // curves
 // Hover, touch and arrow keys: the nearest value of every curve.
 function reading(host, root, box, x, y, series, spec) {
   const cursor = shape("line", { class: "cursor", y1: box.top, y2: box.bottom, visibility: "hidden" });
@@ -229,7 +230,7 @@ function reading(host, root, box, x, y, series, spec) {
   const places = [...new Set(series.flatMap((one) => one.points.map((p) => x(p.x))))].sort((a, b) => a - b);
   let at = null;
 
-  function show(px) {
+  function show(px, py) {
     at = px;
     dots.replaceChildren();
     cursor.setAttribute("visibility", px === null ? "hidden" : "visible");
@@ -239,20 +240,24 @@ function reading(host, root, box, x, y, series, spec) {
       const point = one.points.reduce((best, p) => (!best || Math.abs(x(p.x) - px) < Math.abs(x(best.x) - px) ? p : best), null);
       if (point && Math.abs(x(point.x) - px) < 30) near.push([one, point]);
     }
+    // of a crowd those nearest to the pointer
+    const told = near.length > MOST_TOLD && py !== undefined
+      ? [...near].sort(([, p], [, q]) => Math.abs(y(p.y) - py) - Math.abs(y(q.y) - py)).slice(0, MOST_TOLD) : near.slice(0, MOST_TOLD);
     cursor.setAttribute("x1", px);
     cursor.setAttribute("x2", px);
-    for (const [one, p] of near) dots.append(shape("circle", { cx: x(p.x), cy: y(p.y), r: 4, style: { fill: one.colour } }));
-    const notes = near.map(([, p]) => p.note);
+    for (const [one, p] of told) dots.append(shape("circle", { cx: x(p.x), cy: y(p.y), r: 4, style: { fill: one.colour } }));
+    const notes = told.map(([, p]) => p.note);
     const shared = notes.length && notes.every((note) => note === notes[0]) ? notes[0] : null;
-    const lines = near.map(([one, p]) => ({ colour: one.colour,
+    const lines = told.map(([one, p]) => ({ colour: one.colour,
       text: `${one.name}: ${plusMinus(p.y, p.se)}${shared || !p.note ? "" : ` (${p.note})`}` }));
+    if (told.length < near.length) lines.push({ text: `and ${near.length - told.length} more` });
     say(px, shared ? [{ text: shared, bold: true }, ...lines] : lines);
   }
   root.addEventListener("pointermove", (event) => {
-    const [px] = place(event, root);
-    if (px >= box.left - 8 && px <= box.right + 8) show(px);
+    const [px, py] = place(event, root);
+    if (px >= box.left - 8 && px <= box.right + 8) show(px, py);
   });
-  root.addEventListener("pointerdown", (event) => show(place(event, root)[0]));
+  root.addEventListener("pointerdown", (event) => show(...place(event, root)));
   root.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && show(null));
   root.addEventListener("blur", () => show(null));
   root.addEventListener("keydown", (event) => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -17,17 +18,16 @@ from .. import tables
 from ..bound.ledger import Ledger
 from ..compare.paired import Differences
 from ..compare.student import ALPHA, against_the_best
+from ..dashboard.sections import sections
 from ..errors import ConfigError
 from ..gaussian import BITS, NATS
 from . import curves, insight, mapping
+from .detail import Detail
+from .factors import factors, levels
 from .numbers import spread
 from .reader import Reader
 
-POINTS = 1000  # of a per-t curve; half of that where more than FEW runs share a page
-FEW = 4
 PICTURES = 5  # of samples through training, for each run
-PICTURE_BYTES = 1_200_000  # of all pictures of a page
-STRIP_BYTES = 1_200_000  # of all strips of x_t
 ENVIRONMENT = 16  # first lines of environment.txt: versions, device, command, commit
 
 
@@ -41,10 +41,8 @@ class Measurement:
 
 def collect(directories: list[Path], names: Mapping[Path, str]) -> dict[str, Any]:
     """Everything a page says of these runs, best first. ConfigError if their units differ."""
-    pictures = PICTURE_BYTES // max(len(directories), 1)
-    points = POINTS if len(directories) <= FEW else POINTS // 2
-    strips = STRIP_BYTES // max(len(directories), 1)
-    found = [_run(directory, names[directory], points, pictures, strips) for directory in directories]
+    detail = Detail.of(len(directories))
+    found = [_run(directory, names[directory], detail) for directory in directories]
     units = {run["unit"]: run["directory"] for run, _ in found if run["unit"]}
     if len(units) > 1:
         a, b = list(units)[:2]
@@ -66,12 +64,27 @@ def collect(directories: list[Path], names: Mapping[Path, str]) -> dict[str, Any
     for difference, p in zip(paired, against_the_best([difference["p"] for difference in paired])):
         difference["significant"] = p < ALPHA
     unit = BITS if key == BITS.key else NATS
-    return {"unit": {"key": key, "label": unit.label}, "runs": [run for run, _ in found]}
+    runs = [run for run, _ in found]
+    differing = factors([run["config"] for run in runs], [run["result"] or {} for run in runs])
+    return {
+        "unit": {"key": key, "label": unit.label},
+        "sections": [{"name": section.name, "about": section.about} for section in sections(key)],
+        "factors": [{"name": name, "levels": levels(values)} for name, values in differing.items()],
+        "shared": _shared(runs),
+        "runs": [run | {"factors": {n: own[i] for n, own in differing.items()}} for i, run in enumerate(runs)],
+    }
 
 
-def _run(
-    directory: Path, name: str, points: int, picture_bytes: int, strip_bytes: int
-) -> tuple[dict[str, Any], dict[int, float]]:
+def _shared(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """The configuration that all runs have, which is taken out of each."""
+    configs = [run["config"] for run in runs]
+    shared = dict(set.intersection(*(set(config.items()) for config in configs))) if configs else {}
+    for run in runs:
+        run["config"] = {key: value for key, value in run["config"].items() if key not in shared}
+    return shared
+
+
+def _run(directory: Path, name: str, detail: Detail) -> tuple[dict[str, Any], dict[int, float]]:
     """(one run for the page, its per-example totals in nats per dimension by example id)."""
     reader = Reader(directory)
     measured = _measurements(reader)
@@ -82,22 +95,23 @@ def _run(
         "unit": main.result["unit"] if main else None,
         "result": main.result if main else None,
         "measurement": main.stem if main else None,
-        "measurements": [{"stem": m.stem, "result": m.result} for m in measured],
+        # the first one's totals are those above
+        "measurements": [{"stem": m.stem, "result": m.result if m is not main else None} for m in measured],
         "notes": reader.notes,
     }
     totals: dict[int, float] = {}
     ledger = None
     if main:
-        curve, totals, ledger = _bound(reader, main, points)
+        curve, totals, ledger = _bound(reader, main, detail.points)
         run |= curve
         for kind, shape in insight.TABLES.items():
-            run[kind] = _insight(reader, measured, kind, shape, main.result["unit"])
+            run[kind] = _insight(reader, measured, kind, shape, main.result["unit"], detail)
     else:
         reader.notes.append(f"no measurement of the bound; task=evaluate run={directory} makes one from a checkpoint.")
-    run["mapping"] = mapping.mapping(reader, ledger, strip_bytes, few=points < POINTS)
-    run["heat"] = curves.heat(reader)
-    run["training"] = curves.training(reader)
-    run["samples"] = _samples(reader, picture_bytes)
+    run["mapping"] = mapping.mapping(reader, ledger, detail.strip_bytes, few=not detail.few)
+    run["heat"] = curves.heat(reader, detail.validations)
+    run["training"] = curves.training(reader, detail.logged)
+    run["samples"] = _samples(reader, detail)
     run["config"] = reader.read(".hydra/config.yaml", lambda path: _flat(yaml.safe_load(path.read_text()))) or {}
     run["overrides"] = reader.read(".hydra/overrides.yaml", _overrides) or []
     run["environment"] = reader.read("environment.txt", _environment) or ""
@@ -154,11 +168,13 @@ def _result(path: Path) -> dict[str, Any] | None:
     return {name: value for name, value in result.items() if name not in ("files", "checkpoint")}
 
 
-def _insight(reader: Reader, measured: list[Measurement], kind: str, shape: Callable[..., Any], unit: str) -> Any:
+def _insight(
+    reader: Reader, measured: list[Measurement], kind: str, shape: Callable[..., Any], unit: str, detail: Detail
+) -> Any:
     """The table of the first measurement that has it, with that measurement's name."""
     for measurement in measured:
         name = f"bound/{measurement.stem}-{kind}.csv"
-        found = reader.read(name, lambda path: shape(tables.load(path), unit))
+        found = reader.read(name, lambda path: shape(tables.load(path), unit, detail))
         if found is not None:
             return found | {"measurement": measurement.stem}
     return None
@@ -205,17 +221,17 @@ def _difference(
 # -- pictures and configuration -------------------------------------------------------------------------------------
 
 
-def _samples(reader: Reader, budget: int) -> list[dict[str, Any]]:
+def _samples(reader: Reader, detail: Detail) -> list[dict[str, Any]]:
     """The final samples, then those through training: pictures as data URIs, text as it is; what does not fit is named in a
     note."""
-    folder = reader.directory / "samples"
+    folder, budget = reader.directory / "samples", detail.picture_bytes
     kinds = ("png", "txt")
     through = [
         p for kind in kinds for p in sorted(folder.glob(f"step_*.{kind}")) if p.stem.rpartition("_")[2].isdigit()
     ]
     shown, left = [], 0
     for path in [*(p for kind in kinds for p in folder.glob(f"final.{kind}")), *spread(through, PICTURES)]:
-        data = reader.read(f"samples/{path.name}", Path.read_bytes)
+        data = reader.read(f"samples/{path.name}", Path.read_bytes if detail.few else _smaller)
         content = None if data is None else _shown(path, data)
         if data is None or content is None:
             continue
@@ -229,6 +245,31 @@ def _samples(reader: Reader, budget: int) -> list[dict[str, Any]]:
         what = "1 picture is" if left == 1 else f"{left} pictures are"
         reader.notes.append(f"{what} left out to keep this page small; see {folder}.")
     return shown
+
+
+def _smaller(path: Path) -> bytes:
+    """A picture's file without what its page does not need: colours that are grey, an alpha that is full, pixels that are
+    repeated k x k (the page draws them larger, unsmoothed). Another file as it is."""
+    data = path.read_bytes()
+    if path.suffix != ".png":
+        return data
+    from PIL import Image  # matplotlib's
+
+    pixels = np.array(Image.open(io.BytesIO(data)).convert("RGBA"))
+    if (pixels[..., 3] == 255).all():
+        pixels = pixels[..., :3]
+        if (pixels == pixels[..., :1]).all():
+            pixels = pixels[..., 0]
+    for k in range(8, 1, -1):
+        small = pixels[::k, ::k]
+        if small.shape[0] * k == len(pixels) and np.array_equal(
+            small.repeat(k, 0).repeat(k, 1)[:, : pixels.shape[1]], pixels
+        ):
+            pixels = small
+            break
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
+    return min(data, file.getvalue(), key=len)
 
 
 def _shown(path: Path, data: bytes) -> dict[str, str] | None:

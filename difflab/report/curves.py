@@ -17,13 +17,10 @@ from ..gaussian import BITS, NATS
 from .numbers import short, spread
 from .reader import Reader
 
-VALIDATIONS = 60  # columns of the map over training
-LOGGED = 400  # points of a training curve
-
 
 def curve(ledger: Ledger, points: int) -> dict[str, Any]:
     """The transition terms as pools of neighbouring t (sums over each pool) and the two terms at the ends."""
-    pooled = transitions(ledger, points)
+    pooled = transitions(ledger, points, fine_ends=True)
     names = ("log_snr_s", "log_snr_t", "value", "se", "mean_error", "variance_mismatch")
     ends = {
         name: [None if not math.isfinite(v) else v for v in term(ledger, name)] for name in ("decoder_nll", "prior_kl")
@@ -65,12 +62,12 @@ def upto(terms: Mapping[str, np.ndarray], knots: np.ndarray) -> np.ndarray:
     return np.cumsum(pieces, axis=1)
 
 
-def heat(reader: Reader) -> dict[str, Any] | None:
+def heat(reader: Reader, most: int) -> dict[str, Any] | None:
     """Mean term of each bin of t at each validation, and what the training steps before it said of the same t."""
     paths = sorted((reader.directory / "bound").glob("val_step_*.csv"))
     steps, values, seen = [], [], []
     edges = np.array([], dtype=int)
-    for path in spread(paths, VALIDATIONS):
+    for path in spread(paths, most):
         found = reader.read(f"bound/{path.name}", _terms)
         if found is None:
             continue
@@ -101,21 +98,42 @@ def _binned(t: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), math.nan)
 
 
-def training(reader: Reader) -> dict[str, Any] | None:
-    """The running bound of the training steps and the validations, from metrics.jsonl."""
+def training(reader: Reader, most: int) -> dict[str, Any] | None:
+    """The training steps' rows and the validations, from metrics.jsonl. More than `most` rows of training become means of
+    neighbours, `pooled` rows each, at the step of the last of them."""
     rows = reader.read("metrics.jsonl", lambda path: _rows(path, reader.notes)) or []
     key = next((k for k in (BITS.key, NATS.key) if any(f"train/{k}" in r or f"val/{k}" in r for r in rows)), None)
     if key is None:
         return None
 
-    def series(*names: str, most: int | None = None) -> list[list[float | None]]:
+    def series(*names: str) -> np.ndarray:
         kept = [row for row in rows if isinstance(row.get(names[0]), int | float)]
-        return [short([row["step"], *(row.get(name) for name in names)]) for row in spread(kept, most or len(kept))]
+        numbers = [[_number(row.get(name)) for name in ("step", *names)] for row in kept]
+        return np.array(numbers, dtype=float).reshape(len(kept), len(names) + 1)
 
+    train = series(
+        f"train/{key}", *(f"train/{name}" for name in ("loss", "lr", "grad_norm", "images_per_s", "memory_gb"))
+    )
+    val = (key, f"{key}_se", f"{key}_optimal_variance", "mean_error", "variance_mismatch")
+    pooled = max(1, math.ceil(len(train) / most))
     return {
-        "train": series(f"train/{key}", "train/loss", "train/lr", "train/grad_norm", most=LOGGED),
-        "val": series(f"val/{key}", f"val/{key}_se", f"val/{key}_optimal_variance"),
+        "train": [short(row) for row in _means(train, pooled)],
+        "val": [short(row) for row in series(*(f"val/{name}" for name in val))],
+        "pooled": pooled,
     }
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _means(rows: np.ndarray, pooled: int) -> list[np.ndarray]:
+    """Means of `pooled` neighbours, the step (first column) that of the last; a value that is missing or not finite makes
+    its mean missing: what went wrong is not smoothed away."""
+    if pooled == 1:
+        return list(rows)
+    parts = [rows[i : i + pooled] for i in range(0, len(rows), pooled)]
+    return [np.append(part[-1, 0], part[:, 1:].mean(0)) for part in parts]
 
 
 def _rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:

@@ -13,12 +13,11 @@ function variances(body) {
       name !== "own" && known(gap) ? el("span", { class: "se" }, ` (${gap >= 0 ? "+" : ""}${format(gap)})`) : null);
   };
   const place = body.appendChild(el("div"));
-  body.append(el("h3", {}, "Where each variance pays: its bound minus the best variance's, summed up to t"), focusSelect() || "");
+  body.append(el("h4", {}, "Where each variance pays: its bound minus the best variance's, summed up to t"), focusSelect() || "");
   const list = legendList(body);
   const host = chart("chart-variances", body);
   return () => {
-    place.replaceChildren(table(["run", ...names], shown("variances").map((run) => [named(run),
-      ...names.map((name) => cell(run, name))])));
+    runTable(place, ["run", ...names], shown("variances").map((run) => [named(run), ...names.map((name) => cell(run, name))]));
     const v = focus.variances;
     if (!v) return void (list.replaceChildren(), host.replaceChildren(el("p", { class: "note" }, "This run has no such table.")));
     const base = v.running.optimal ? "optimal" : Object.keys(v.running)[0];
@@ -80,7 +79,7 @@ function rate(body) {
   const place = body.appendChild(el("div"));
   const error = `distortion, rms ${KEY === "bpd" ? "(levels)" : "(data units)"}`;
   const draw = () => {
-    const series = shown("rate_distortion").map((run) => {
+    const series = drawn("rate_distortion").map((run) => {
       const r = run.rate_distortion;
       const points = r.t.map((t, i) => {
         if (state.what === "curve") return { x: r.rate[i], y: r.distortion[i],
@@ -88,7 +87,7 @@ function rate(body) {
         return state.what === "rate" ? { x: r.T - t, y: r.rate[i], se: r.rate_se[i], note: step(t) }
           : { x: r.T - t, y: r.distortion[i], note: step(t) };
       });
-      return { name: many ? run.label : state.what === "rate" ? "rate" : "distortion", colour: run.colour, points };
+      return { name: many ? run.label : state.what === "rate" ? "rate" : "distortion", colour: run.colour, dash: run.dash, points };
     });
     legend(list, runLegend("rate_distortion"));
     const reverse = { label: "reverse steps done, T − t" };
@@ -96,7 +95,7 @@ function rate(body) {
       label: "Rate and distortion", x: state.what === "curve" ? { label: `rate (${UNIT})` } : reverse,
         y: { label: state.what === "rate" ? `rate (${UNIT})` : error, log: state.logY, zero: true }, series,
     });
-    const all = shown("rate_distortion");
+    const all = shown("rate_distortion").length > CROWD ? shown("rate_distortion").filter((run) => run === focus) : shown("rate_distortion");
     const cells = (run, i) => {
       const r = run.rate_distortion.tenths;
       if (!(i in r.t)) return ["–", "–", "–"];
@@ -106,7 +105,7 @@ function rate(body) {
     };
     const most = Math.max(0, ...all.map((run) => run.rate_distortion.tenths.t.length));
     const head = (run) => ["steps", `${many ? `${run.label}: ` : ""}rate (${UNIT})`, error];
-    place.replaceChildren(el("h3", {}, "In tenths of the chain, the shape of DDPM's table 4 (the last row ends at t = 1; the decoder is not in it)"),
+    place.replaceChildren(el("h4", {}, "In tenths of the chain, the shape of DDPM's table 4 (the last row ends at t = 1; the decoder is not in it)"),
       table(["chain done", ...all.flatMap(head)], Array.from({ length: most },
         (_, i) => [`${Math.round((100 * (i + 1)) / most)}%`, ...all.flatMap((run) => cells(run, i))])));
   };
@@ -121,7 +120,7 @@ function bands(body) {
   if (gone) return void body.append(gone);
   body.append(focusSelect() || "");
   const map = chart("chart-bands", body);
-  body.append(el("h3", {}, "Sum over t of each band"));
+  body.append(el("h4", {}, "Sum over t of each band"));
   const list = legendList(body);
   const sums = chart("chart-band-sums", body);
   const place = body.appendChild(el("div"));
@@ -139,14 +138,14 @@ function bands(body) {
           { text: `${plusMinus(b.values[c][k], b.se[c][k])} ${UNIT} of one step` }],
       });
     } else map.replaceChildren(el("p", { class: "note" }, "This run has no such table."));
-    const series = shown("bands").map((run) => ({ name: many ? run.label : "mean error", colour: run.colour, dots: true,
+    const series = drawn("bands").map((run) => ({ name: many ? run.label : "mean error", colour: run.colour, dash: run.dash, dots: true,
       points: run.bands.sums.map((y, k) => ({ x: k, y, note: `band ${name(k)}` })) }));
     legend(list, runLegend("bands"));
     lineChart(sums, { label: "Mean error of each frequency band",
       x: { label: "frequency band  (0 lowest)", ticks: [0, 1, 2, 3, 4, 5, 6, 7] }, y: { label: UNIT, zero: true }, series,
       height: 240 });
-    place.replaceChildren(table(["run", ...Array.from({ length: 8 }, (_, k) => name(k)), "sum"],
+    runTable(place, ["run", ...Array.from({ length: 8 }, (_, k) => name(k)), "sum"],
       shown("bands").map((run) => [named(run), ...run.bands.sums.map((v, k) => number(run, `band.${k}`, v)),
-      format(run.bands.sums.reduce((a, v) => a + v, 0))])));
+      format(run.bands.sums.reduce((a, v) => a + v, 0))]));
   };
 }

@@ -14,13 +14,14 @@ from ..bound.ledger import of_chain
 from ..bound.rate import table4
 from ..figure.pooling import log_edges
 from ..tables import Columns
+from .detail import Detail
 from .numbers import short, spread
 
 BANDS = 8
 TIMES = 80  # characters of a chain's levels
 
 
-def variances(table: Columns, unit: str) -> dict[str, Any]:
+def variances(table: Columns, unit: str, detail: Detail) -> dict[str, Any]:
     """Each variance's bound, and its contributions summed up over t = 1.. at the ends of bins of t."""
     names = [name for name, values in table.items() if name != "t" and values.dtype.kind in "if"]
     body = of_chain(table["term"])
@@ -40,7 +41,7 @@ def variances(table: Columns, unit: str) -> dict[str, Any]:
     }
 
 
-def chains(table: Columns, unit: str) -> dict[str, Any]:
+def chains(table: Columns, unit: str, detail: Detail) -> dict[str, Any]:
     """The K-step bounds, one row a (K, chain, variance), as they stand."""
     numbers = {
         "claimed": unit, "claimed_se": f"{unit}_se", "evaluated": "evaluated", "evaluated_se": "evaluated_se",
@@ -52,14 +53,14 @@ def chains(table: Columns, unit: str) -> dict[str, Any]:
             "steps": int(k),
             "chain": str(chain),
             "variance": str(variance),
-            "times": shortened(str(times), TIMES, placeholder=" …"),
+            "times": shortened(str(times), TIMES, placeholder=" …") if detail.few else "",
         }
         for k, chain, variance, times in zip(table["steps"], table["chain"], table["variance"], _times(table))
     ]
     return {"rows": [row | {name: columns[name][i] for name in numbers} for i, row in enumerate(rows)]}
 
 
-def rate_distortion(table: Columns, unit: str) -> dict[str, Any]:
+def rate_distortion(table: Columns, unit: str, detail: Detail) -> dict[str, Any]:
     """Rate and distortion of the progressive code, t from T down to 1, and ten rows of it in the shape of DDPM's table 4."""
     order = np.argsort(-table["t"], kind="stable")
     names = ("log_snr", "rate", "rate_se", "distortion", "step_rate")
@@ -67,7 +68,7 @@ def rate_distortion(table: Columns, unit: str) -> dict[str, Any]:
     columns["t"] = t = table["t"][order]
     tenths = table4(columns)
     near = np.flatnonzero(t <= 40).tolist()  # most of the bits are there
-    kept = sorted({*spread(range(len(t)), 400), *near})
+    kept = sorted({*spread(range(len(t)), detail.rates), *near})
     ends = {name: tenths[name].tolist() for name in ("t", "reverse_steps")}
     ends |= {name: short(tenths[name]) for name in ("rate", "part_rate", "distortion")}
     ends["rate_se"] = short(columns["rate_se"][np.isin(t, tenths["t"])])
@@ -76,7 +77,7 @@ def rate_distortion(table: Columns, unit: str) -> dict[str, Any]:
     }
 
 
-def bands(table: Columns, unit: str) -> dict[str, Any]:
+def bands(table: Columns, unit: str, detail: Detail) -> dict[str, Any]:
     """Mean error of each bin of t (mean of a step) in each frequency band, and each band's sum over t."""
     t = table["t"]
     edges = log_edges(int(t.max()))
@@ -112,6 +113,6 @@ def _times(table: Columns) -> np.ndarray:
     return table.get("times", np.full(len(table["steps"]), ""))
 
 
-TABLES: dict[str, Callable[[Columns, str], dict[str, Any]]] = {
+TABLES: dict[str, Callable[[Columns, str, Detail], dict[str, Any]]] = {
     "variances": variances, "chains": chains, "rate_distortion": rate_distortion, "bands": bands,
 }  # fmt: skip

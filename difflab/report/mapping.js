@@ -120,7 +120,7 @@ function walk(body) {
   const place = body.appendChild(el("div"));
   const state = { as: "t", few: false };
   const lines = () => focus.mapping && focus.mapping.paths;
-  const title = body.appendChild(el("div", {}, el("h3", {}, "Trajectories"), controls(state,
+  const title = body.appendChild(el("div", {}, el("h4", {}, "Trajectories"), controls(state,
     { as: { label: "show", options: [["t", "x₁ over t"], ["plane", "in the plane"]] }, few: { label: "only 12" } }, () => drawPaths())));
   const pair = body.appendChild(el("div", { class: "pair" }));
   const hosts = { forward: chart("chart-paths-forward", pair), reverse: chart("chart-paths-reverse", pair) };
@@ -239,10 +239,10 @@ function drowning(body) {
   const order = body.appendChild(el("p"));
   const list = legendList(body);
   const pair = body.appendChild(el("div", { class: "pair" }));
-  const half = (text) => { const box = pair.appendChild(el("div", {}, el("h3", {}, text))); return box; };
+  const half = (text) => { const box = pair.appendChild(el("div", {}, el("h4", {}, text))); return box; };
   const snr = chart("chart-drowning", half("SNR of each band in xₜ: below 1 it is drowned"));
   const costs = chart("chart-band-costs", half("What each band costs (circles: where it drowns)"));
-  body.append(el("h3", {}, "The spectrum of xₜ"));
+  body.append(el("h4", {}, "The spectrum of xₜ"));
   const picker = body.appendChild(el("div"));
   const parts = legendList(body);
   const spectrum = chart("chart-spectrum", body);

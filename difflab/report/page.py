@@ -13,7 +13,7 @@ from typing import Any
 from ..console import is_space_term
 
 HERE = Path(__file__).parent
-SCRIPTS = ("chart.js", "parts.js", "terms.js", "insight.js", "mapping.js", "page.js")
+SCRIPTS = ("chart.js", "parts.js", "view.js", "terms.js", "insight.js", "mapping.js", "page.js")
 # A page opened from a disk needs nothing from anywhere, so the browser is told to refuse everything but the page's own
 # script, known by its hash: a second guard behind the escaping of names that come from runs.
 POLICY = (

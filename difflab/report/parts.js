@@ -6,8 +6,9 @@ const KEY = report.unit.key;
 const UNIT = report.unit.label;
 // A name for legends and readouts: the whole one stands in the tables.
 const clipped = (name) => (name.length > 70 ? `${name.slice(0, 45)} … ${name.slice(-20)}` : name);
-const runs = report.runs.map((run, index) => ({ ...run, index, label: clipped(run.name), colour: `var(--c${index % 7})`,
-  shown: index < 6 }));
+const runs = report.runs.map((run, index) => ({ ...run, index, label: clipped(run.name), colour: `var(--c${index % 7})`, dash: null,
+  shown: index < 6, config: { ...report.shared, ...run.config }, // what is the same is sent once
+  measurements: run.measurements.map((one) => (one.result ? one : { ...one, result: run.result })) }));
 const many = runs.length > 1;
 const main = document.getElementById("main");
 const sections = [];
@@ -19,7 +20,6 @@ window.addEventListener("error", (event) => {
   document.documentElement.dataset.error = event.message;
 });
 
-const shown = (kind) => runs.filter((run) => run.shown && (!kind || run[kind]));
 const value = (run, name) => (run.result ? run.result[name] : null);
 const step = (t) => `t = ${t.toLocaleString("en")}`;
 const VARIANCES = { own: "var(--c1)", fixed_beta: "var(--c4)", fixed_beta_tilde: "var(--c2)", optimal: "var(--c0)" };
@@ -27,6 +27,7 @@ const T_AXIS = (log) => ({ label: "t  (1 = next to the data, T = noise)", log })
 const LOG_SNR = { label: "log SNR  (clean → noise)", reverse: true };
 
 function update() {
+  paint();
   document.getElementById("chosen").textContent = many ? `Runs (${shown().length} of ${runs.length})` : "Run";
   for (const select of document.querySelectorAll("select[data-focus]")) select.value = focus.index;
   for (const draw of sections) draw();
@@ -37,10 +38,21 @@ const math = (text) => text.split(/(L_T)/).map((part) => (part === "L_T" ? el("s
 
 // -- parts of a section -----------------------------------------------------------------------------------------------
 
+// The sections that follow stand in it. `name` is one of dashboard/sections.py, which says how to read it, or the page's own.
+let part = main;
+function chapter(name, own = false) {
+  const of = report.sections.find((one) => one.name === name);
+  if (!of && !own) throw new Error(`no chapter is called ${name}`);
+  const id = `chapter-${name.toLowerCase().replaceAll(" ", "-")}`;
+  part = main.appendChild(el("div", { class: "chapter", id }, el("h2", {}, name),
+    of ? el("details", { class: "note" }, el("summary", {}, "How to read it"), el("p", {}, ...math(of.about))) : null));
+  document.getElementById("nav").append(el("a", { href: `#${id}`, class: "chapter" }, name));
+}
+
 function section(id, title, lead, build) {
-  const body = el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title),
+  const body = el("section", { id, "aria-labelledby": `${id}-title` }, el("h3", { id: `${id}-title` }, title),
     lead ? el("p", { class: "lead" }, ...math(lead)) : null);
-  main.append(body);
+  part.append(body);
   document.getElementById("nav").append(el("a", { href: `#${id}` }, title));
   const draw = build(body);
   if (draw) sections.push(draw);
@@ -98,7 +110,6 @@ function legend(host, entries) {
     el("span", {}, ...math(name)))));
 }
 const legendList = (body) => body.appendChild(el("ul", { class: "legend" }));
-const runLegend = (kind) => (many ? shown(kind).map((run) => ({ name: run.label, colour: run.colour })) : []);
 
 // A number that a test or a script can find: its full value stands in data-value.
 function number(run, name, given, se) {
@@ -113,6 +124,15 @@ function table(head, rows, names = 1) {
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "table" }, el("table", {},
     el("thead", {}, el("tr", {}, ...head.map(cell("th")))),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map(cell("td")))))));
+}
+// A table of runs; of a crowd the first ten, the others folded.
+function runTable(place, head, rows) {
+  const first = rows.length > 15 ? 10 : rows.length;
+  const open = place.querySelector("details")?.open;
+  place.replaceChildren(table(head, rows.slice(0, first)));
+  if (first === rows.length) return;
+  const rest = place.appendChild(folded(`The other ${rows.length - first} runs`, table(head, rows.slice(first))));
+  rest.open = Boolean(open);
 }
 const named = (run) => el("span", { class: "named" }, many ? swatch(run.colour) : null, el("span", {}, run.name));
 const folded = (summary, content) => el("details", {}, el("summary", {}, summary), content);

@@ -40,10 +40,11 @@ const plain = (run, name) => (known(value(run, name))
 
 function ranking(body) {
   const space = spaceTerms(runs);
-  const rows = runs.map((run) => [named(run), measured(run, KEY), difference(run),
-    ...["prior_kl", "transition_kl", "decoder_nll", ...space, `${KEY}_optimal_variance`].map((name) => measured(run, name))]);
-  body.append(table(["run", UNIT, "minus the best, paired", "L_T", "Σ Lₜ₋₁", "L₀", ...space.map((name) => `x → z, ${words(name)}`),
-    "best variance"], rows));
+  const place = body.appendChild(el("div"));
+  const head = ["run", UNIT, "minus the best, paired", "L_T", "Σ Lₜ₋₁", "L₀", ...space.map((name) => `x → z, ${words(name)}`), "best variance"];
+  const row = (run) => [named(run), measured(run, KEY), difference(run),
+    ...["prior_kl", "transition_kl", "decoder_nll", ...space, `${KEY}_optimal_variance`].map((name) => measured(run, name))];
+  return () => runTable(place, head, (runs.length > CROWD ? shown() : runs).map(row));
 }
 
 // What the spaces of some runs add to the bound, where their chains are not over the data.
@@ -86,19 +87,19 @@ function pools(run, part, axis, per) {
 
 function partSeries(state, per) {
   const parts = Object.keys(PARTS).filter((part) => state[part]);
-  return shown("curve").flatMap((run) => parts.map((part) => {
+  return drawn("curve").flatMap((run) => parts.map((part) => {
     const [name, dash, own] = PARTS[part];
     const points = pools(run, part, state.axis, per);
     const bare = state.band ? points : points.map((point) => ({ ...point, se: null }));
-    return { name: many ? `${run.label}, ${name}` : name, colour: many ? run.colour : own, dash, points: bare,
+    return { name: many ? `${run.label}, ${name}` : name, colour: many ? run.colour : own, dash: dash || run.dash, points: bare,
       dots: points.length <= 40 };
   }));
 }
 const partLegend = (state) => Object.keys(PARTS).filter((part) =>
   state[part]).map((part) => ({ name: PARTS[part][0], dash: PARTS[part][1], colour: many ? "var(--soft)" : PARTS[part][2] }));
 const pooledNote = () => {
-  const largest = Math.max(1, ...shown("curve").map((run) => run.curve.largest));
-  return largest > 1 ? `Neighbouring t are pooled until a point rests on at least 8 draws (here up to ${largest} t); a value is the mean of a step.` : "";
+  const largest = Math.max(1, ...drawn("curve").map((run) => run.curve.largest));
+  return largest > 1 ? `Neighbouring t are pooled until a point rests on at least 8 draws and a curve has few enough points for this page (here up to ${largest} t); a value is the mean of a step.` : "";
 };
 
 function perT(body) {
@@ -109,7 +110,7 @@ function perT(body) {
   const draw = () => {
     legend(list, [...runLegend("curve"), ...partLegend(state),
       { name: "L₀ (circle), L_T (diamond), ▼ below the axis", colour: "var(--c1)", dots: true }]);
-    const marks = shown("curve").flatMap((run) => {
+    const marks = drawn("curve").flatMap((run) => {
       const { curve, label: name } = run;
       const [first, last] = state.axis === "t" ? [1, curve.T] : [curve.log_snr_s[0], curve.log_snr_t.at(-1)];
       const mark = (at, [y, se], term, extra) => ({ x: at, y, se, name: `${many ? `${name}, ` : ""}${term} = ${plusMinus(y, se)}`,
@@ -136,12 +137,12 @@ function cumulative(body) {
   const host = chart("chart-cumulative", body);
   const draw = () => {
     legend(list, [...runLegend("running"), { name: "the whole bound (with L_T)", dash: "3 3", colour: "var(--soft)" }]);
-    const series = shown("running").map((run) => ({
-      name: many ? run.label : "sum up to t", colour: run.colour, dots: run.running.t.length <= 40,
+    const series = drawn("running").map((run) => ({
+      name: many ? run.label : "sum up to t", colour: run.colour, dash: run.dash, dots: run.running.t.length <= 40,
       points: run.running.t.map((t, i) => ({ x: state.axis === "t" ? t : run.running.log_snr[i], y: run.running.value[i],
         se: run.running.se[i], note: `${step(t)}${known(run.running.log_snr[i]) ? `, log SNR ${run.running.log_snr[i].toFixed(2)}` : ""}` })),
     }));
-    const lines = shown("running").map((run) => ({ y: value(run, KEY), colour: many ? run.colour : "var(--soft)" }));
+    const lines = drawn("running").map((run) => ({ y: value(run, KEY), colour: many ? run.colour : "var(--soft)" }));
     lineChart(host, { label: "The bound as it adds up", x: state.axis === "t" ? T_AXIS(state.logT) : LOG_SNR,
       y: { label: `sum up to t (${UNIT})`, zero: true }, series, lines });
   };
@@ -172,7 +173,7 @@ function overTraining(body) {
   body.append(gone || "", focusSelect() || "");
   if (gone) return null;
   const map = chart("chart-heat", body);
-  const title = body.appendChild(el("h3"));
+  const title = body.appendChild(el("h4"));
   const list = legendList(body);
   const host = chart("chart-heat-step", body);
   let picked = null;
@@ -216,29 +217,83 @@ function overTraining(body) {
   return draw;
 }
 
-function training(body) {
-  const state = { what: "bound", logY: false };
+// Lines over the training step: what of a run's `training` is drawn, for each choice [column, label, columns of validations].
+function overSteps(body, id, choices, logY) {
+  const state = { what: Object.keys(choices)[0], logY };
   const list = legendList(body);
-  const host = chart("chart-training", body);
-  const columns = { bound: [1, UNIT], loss: [2, "loss, in the objective's units"], lr: [3, "learning rate"],
-    norm: [4, "gradient norm"] };
+  const host = chart(id, body);
+  const note = body.appendChild(el("p", { class: "note" }));
   const draw = () => {
-    const [column, label] = columns[state.what];
-    const series = shown("training").flatMap((run) => {
+    const { train, val, label } = choices[state.what];
+    const series = drawn("training").flatMap((run) => {
+      const { training } = run;
       const prefix = many ? `${run.label}, ` : "";
-      const all = [{ name: `${prefix}training steps`, colour: run.colour, thin: true,
-        points: run.training.train.map((row) => ({ x: row[0], y: row[column], note: `step ${row[0].toLocaleString("en")}` })) }];
-      if (state.what === "bound") all.push({ name: `${prefix}validation`, colour: run.colour, dots: true, bars: true,
-        points: run.training.val.map((row) => ({ x: row[0], y: row[1], se: row[2],
-        note: `step ${row[0].toLocaleString("en")}` })) });
-      return all;
+      const at = (row) => `step ${row[0].toLocaleString("en")}`;
+      const look = { colour: run.colour, dash: run.dash };
+      return [
+        train && { ...look, name: `${prefix}training steps`, thin: true, points: training.train.map((row, i) => ({ x: row[0], y: row[train],
+          se: training.trainSpread ? training.trainSpread[i][train] : null, note: at(row) })) },
+        val && { ...look, name: `${prefix}validation`, dots: true, bars: true, points: training.val.map((row, i) => ({ x: row[0], y: row[val],
+          se: training.valSpread ? training.valSpread[i][val] : val === 1 ? row[2] : null, note: at(row) })) },
+      ].filter(Boolean);
     });
-    legend(list, [...runLegend("training"), { name: "training steps (thin)", colour: "var(--soft)" },
-      { name: "validation", colour: "var(--soft)", dots: true }]);
-    lineChart(host, { label: "Training", x: { label: "training step" }, y: { label, log: state.logY }, series });
+    legend(list, [...runLegend("training"), ...(train ? [{ name: "training steps (thin)", colour: "var(--soft)" }] : []),
+      ...(val ? [{ name: "validation", colour: "var(--soft)", dots: true }] : [])]);
+    lineChart(host, { label, x: { label: "training step" }, y: { label, log: state.logY }, series });
+    const pooled = Math.max(1, ...drawn("training").map((run) => run.training.pooled));
+    note.textContent = train && pooled > 1 ? `To keep this page small a point of the training steps is the mean of up to ${pooled} logged rows; metrics.jsonl holds them all.` : "";
   };
-  body.insertBefore(controls(state, { what: { label: "show",
-    options: [["bound", "bound"], ["loss", "loss"], ["lr", "learning rate"], ["norm", "gradient norm"]] },
-    logY: { label: "log y" } }, draw), list);
+  body.insertBefore(controls(state, { ...(Object.keys(choices).length > 1 ? { what: { label: "show",
+    options: Object.entries(choices).map(([key, { text }]) => [key, text]) } } : {}), logY: { label: "log y" } }, draw), list);
   return draw;
+}
+
+const training = (body) => overSteps(body, "chart-training", {
+  bound: { train: 1, val: 1, label: UNIT, text: "bound" }, loss: { train: 2, label: "loss, in the objective's units", text: "loss" },
+  lr: { train: 3, label: "learning rate", text: "learning rate" }, norm: { train: 4, label: "gradient norm", text: "gradient norm" } }, false);
+
+const varianceParts = (body) => overSteps(body, "chart-variance-parts", {
+  mean_error: { val: 4, label: `mean error (${UNIT})`, text: "mean error" },
+  variance_mismatch: { val: 5, label: `variance mismatch (${UNIT})`, text: "variance mismatch" },
+  optimal: { val: 3, label: `bound with the best isotropic variance (${UNIT})`, text: "with the best variance" } }, true);
+
+const COSTS = { train_seconds: "training (s)", validate_seconds: "validation (s)", evaluate_seconds: "measurement (s)", space_seconds: "space (s)",
+  nfe: "network evaluations", parameters: "parameters" };
+function speed(body) {
+  const draw = overSteps(body, "chart-speed", { images: { train: 5, label: "examples a second", text: "examples a second" },
+    memory: { train: 6, label: "memory (GB)", text: "memory" } }, false);
+  const place = body.appendChild(el("div"));
+  return () => {
+    draw();
+    const all = shown("result");
+    const used = Object.keys(COSTS).filter((name) => all.some((run) => known(value(run, name))));
+    runTable(place, ["run", ...used.map((name) => COSTS[name])], all.map((run) => [named(run), ...used.map((name) => format(value(run, name)))]));
+  };
+}
+
+// Means over runs that agree in the factors of the view; with nothing but seeds left in a group, what another seed may change.
+function grouping(body) {
+  const place = body.appendChild(el("div"));
+  return () => {
+    const space = spaceTerms(shown());
+    const terms = [KEY, "prior_kl", "transition_kl", "decoder_nll", ...space, `${KEY}_optimal_variance`];
+    const cell = (group, name) => {
+      const values = group.members.map((run) => value(run, name)).filter(known);
+      return values.length ? el("span", { "data-group": group.name, "data-key": `mean.${name}`, "data-value": meanOf(values) },
+        format(meanOf(values)), values.length > 1 ? el("span", { class: "se" }, ` ± ${format(sdOf(values))}`) : null) : "–";
+    };
+    const mean = (group) => meanOf(group.members.map((run) => value(run, KEY)));
+    const all = groups(shown("result")).sort((a, b) => mean(a) - mean(b));
+    place.replaceChildren(table(["group", "runs", `${UNIT}, mean ± sd`, "L_T", "Σ Lₜ₋₁", "L₀", ...space.map((name) => `x → z, ${words(name)}`), "best variance"],
+      all.map((group) => [el("span", { class: "named" }, swatch(group.members[0].colour), el("span", {}, group.name)), String(group.members.length),
+        ...terms.map((name) => cell(group, name))])));
+  };
+}
+
+function spaces(body) {
+  const terms = spaceTerms(runs);
+  const place = body.appendChild(el("div"));
+  return () => runTable(place, ["run", ...terms.map((name) => `x → z, ${words(name)}`), "without the chain", "what the chain gains"],
+    shown("result").filter((run) => terms.some((name) => known(value(run, name)))).map((run) => [named(run),
+      ...[...terms, `${KEY}_without_chain`, "chain_gain"].map((name) => measured(run, name))]));
 }

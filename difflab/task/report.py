@@ -12,16 +12,18 @@ from ..report.collect import collect
 from ..report.page import render
 from ..train import checkpoint
 
+WALKED = 8  # runs of a page: a walk takes seconds and a page of many shows little of each
+
 
 def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=report runs=[A,B,...] or runs=MULTIRUN_DIR: report.html in this job's directory. What shows the mapping is made of
-    the runs' checkpoints where it is missing (task.mapping)."""
+    the runs' checkpoints where it is missing (task.mapping), for at most WALKED runs."""
     runs = list(
         {path.resolve(): path for path in directories(config["runs"], "report")}.values()
     )  # a run given twice is one
     names = labels(runs)
     failed = {}
-    if config["task"]["mapping"]:
+    if config["task"]["mapping"] and len(runs) <= WALKED:
         failed = {str(path): why for path in runs if (why := _walk(path, names[path], config, run_dir))}
     report = collect(runs, names)
     for shown in report["runs"]:

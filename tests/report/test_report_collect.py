@@ -17,7 +17,8 @@ from difflab.errors import ConfigError
 from difflab.figure.canvas import DECODER, MEAN, PRIOR, TOTAL, VARIANCE
 from difflab.figure.pooling import log_edges
 from difflab.report import curves
-from difflab.report.collect import PICTURE_BYTES, collect
+from difflab.report.collect import collect
+from difflab.report.detail import Detail
 from difflab.report.numbers import short, spread
 from difflab.report.page import HERE, embedded, render
 from difflab.task import report as task
@@ -182,7 +183,7 @@ def test_a_later_evaluation_brings_what_the_run_lacks(recorded: Path) -> None:
 
 def test_pictures_keep_to_their_budget(recorded: Path) -> None:
     big = recorded / "samples" / "final.png"
-    big.write_bytes(big.read_bytes() + bytes(PICTURE_BYTES))
+    big.write_bytes(big.read_bytes() + bytes(Detail.picture_bytes))
     run = one(recorded)
     assert [picture["step"] for picture in run["samples"]] == [30, 60, 90, 120]
     assert run["notes"] == [f"1 picture is left out to keep this page small; see {recorded / 'samples'}."]

@@ -8,6 +8,7 @@ import pytest
 from difflab.bound.ledger import Ledger
 from difflab.gaussian import BITS
 from difflab.report.curves import running
+from difflab.report.detail import Detail
 from difflab.report.insight import variances
 from difflab.report.mapping import _left, graph
 
@@ -46,6 +47,6 @@ def test_running_sums_are_the_chain_s_and_what_is_left_holds_the_space() -> None
 def test_the_variances_totals_hold_the_space_and_their_curves_do_not() -> None:
     columns = ledger().columns
     table = {"t": columns["t"], "term": columns["term"], "own": columns["bpd"]}
-    drawn = variances(table, "bpd")
+    drawn = variances(table, "bpd", Detail())
     assert drawn["totals"]["own"] == pytest.approx(CHAIN.sum() + PRIOR + sum(SPACE))
     assert drawn["running"]["own"][-1] == pytest.approx(CHAIN.sum(), rel=1e-4)
