@@ -110,7 +110,7 @@ const walking = (m) => `${m.sampler}${known(m.eta) ? `, η = ${m.eta}` : ""}, ${
 
 function unwalked(what, has = (run) => run.mapping) {
   return runs.some(has) ? null : el("p", { class: "note" }, `${what} `,
-    code(`python -m difflab task=mapping run=${focus.directory}`), " makes it; task=report does so itself where a run has a checkpoint.");
+    code(`python -m difflab task=mapping run=${focus.directory}`), " makes it; task=report does so itself for at most 8 runs that have checkpoints.");
 }
 
 function walk(body) {

@@ -23,24 +23,22 @@ POLICY = (
 
 def render(report: dict[str, Any]) -> str:
     """The page. Everything that came from a run is data in it (JSON, or escaped text), never markup or script."""
-    style = _asset("page.css")
     script = "\n".join(_asset(name) for name in SCRIPTS)
-    parts = {
-        "title": escape(title(report)),
-        "policy": _policy(POLICY.format(style=_hash(style), script=_hash(script))),
-        "style": style,
-        "script": script,
-        "data": embedded(report),
-        "totals": totals(report),
-    }
-    return _filled("page.html", parts)
+    name = title(report)
+    parts = {"title": escape(name), "script": script, "data": embedded(report), "totals": totals(report)}
+    return _shell(name, _filled("page.html", parts), _hash(script))
 
 
 def still(title: str, body: str) -> str:
     """A page in the same clothes that shows `body` (HTML, its texts escaped, pictures as data) and runs no script."""
+    return _shell(title, f"<main>\n{body}\n</main>", "none")
+
+
+def _shell(title: str, body: str, script: str) -> str:
+    """A whole page around a body; `script`: the hash of the one that may run."""
     style = _asset("page.css")
-    policy = POLICY.format(style=_hash(style), script="none")
-    return _filled("still.html", {"title": escape(title), "policy": _policy(policy), "style": style, "body": body})
+    policy = _policy(POLICY.format(style=_hash(style), script=script))
+    return _filled("shell.html", {"title": escape(title), "policy": policy, "style": style, "body": body})
 
 
 def title(report: dict[str, Any]) -> str:

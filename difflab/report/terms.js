@@ -284,6 +284,7 @@ function grouping(body) {
     };
     const mean = (group) => meanOf(group.members.map((run) => value(run, KEY)));
     const all = groups(shown("result")).sort((a, b) => mean(a) - mean(b));
+    body.hidden = all.every((group) => group.members.length === 1);
     place.replaceChildren(table(["group", "runs", `${UNIT}, mean ± sd`, "L_T", "Σ Lₜ₋₁", "L₀", ...space.map((name) => `x → z, ${words(name)}`), "best variance"],
       all.map((group) => [el("span", { class: "named" }, swatch(group.members[0].colour), el("span", {}, group.name)), String(group.members.length),
         ...terms.map((name) => cell(group, name))])));
