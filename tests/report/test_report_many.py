@@ -154,9 +154,29 @@ def test_a_page_of_many_fits_a_phone(visit: Visit, sweep: str, width: int) -> No
     document.getElementById("view").open = true;
     const box = document.getElementById("viewing").getBoundingClientRect();
     const root = document.documentElement;
-    return [root.scrollWidth <= root.clientWidth, box.left >= 0, box.right <= innerWidth];
+    return [root.scrollWidth <= root.clientWidth, box.left >= 0, box.right <= innerWidth, box.width > 0.8 * innerWidth];
     """
-    assert visit(sweep, script, width=width) == [True, True, True]
+    assert visit(sweep, script, width=width) == [True] * 4
+
+
+def test_curves_that_were_pooled_differently_are_added_up_to_common_borders(visit: Visit, sweep: str) -> None:
+    script = """
+    const curve = (last, scale, T = 12) => { const first = last.map((_, i) => (i ? last[i - 1] + 1 : 2));
+      const sums = last.map((t, i) => { let sum = 0; for (let u = first[i]; u <= t; u++) sum += u; return scale * sum; });
+      return { first, last, T, count: last.map(() => 9), largest: 1, value: sums, se: sums, mean_error: sums, variance_mismatch: sums,
+        decoder_nll: [scale, 0], prior_kl: [0, 0], log_snr_s: first.map((t) => 20 - t), log_snr_t: last.map((t) => 19 - t) }; };
+    const a = curve([2, 3, 4, 5, 6, 7, 8, 9, 12], 1), b = curve([2, 3, 4, 5, 6, 8, 9, 10, 12], 3);
+    const mean = MEANS.curve([a, b]);
+    return [mean.first, mean.last, mean.value, mean.se, mean.log_snr_s, mean.decoder_nll, MEANS.curve([a, curve([2, 3, 13], 1, 13)])];
+    """
+    first, last, value, se, log_snr, decoder, none = visit(sweep, script)
+    assert last == [2, 3, 4, 5, 6, 8, 9, 12] and first == [2, 3, 4, 5, 6, 7, 9, 10]
+    sums = [sum(range(a, b + 1)) for a, b in zip(first, last)]
+    assert value == [2 * s for s in sums]
+    assert se == pytest.approx([np.std([s, 3 * s], ddof=1) for s in sums])
+    assert log_snr == [20 - t for t in first]
+    assert decoder == pytest.approx([2, np.std([1, 3], ddof=1)])
+    assert none is None
 
 
 # -- what is kept of a run ----------------------------------------------------------------------------------------------
