@@ -44,7 +44,7 @@ function chains(body) {
     const series = groups.flatMap((name) => {
       const own = rows.filter((row) => `${row.variance}, ${row.chain} chain` === name).sort((a, b) => a.steps - b.steps);
       const look = { colour: VARIANCES[own[0].variance] || "var(--c5)", dash: own[0].chain === "even" ? "6 4" : null };
-      const note = (row) => `K = ${row.steps.toLocaleString("en")}`;
+      const note = (row) => `K = ${commas(row.steps)}`;
       return [
         { ...look, name, points: own.map((row) => ({ x: row.steps, y: row.claimed, se: row.claimed_se, note: note(row) })) },
         { ...look, name: `${name}, evaluated`, bare: true, hollow: true, bars: true,

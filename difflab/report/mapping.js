@@ -106,7 +106,7 @@ function chain(host, steps) {
 
 // -- there and back -----------------------------------------------------------------------------------------------------
 
-const walking = (m) => `${m.sampler}${known(m.eta) ? `, η = ${m.eta}` : ""}, ${m.steps.toLocaleString("en")} of ${m.T.toLocaleString("en")} levels`;
+const walking = (m) => `${m.sampler}${known(m.eta) ? `, η = ${m.eta}` : ""}, ${commas(m.steps)} of ${commas(m.T)} levels`;
 
 function unwalked(what, has = (run) => run.mapping) {
   return runs.some(has) ? null : el("p", { class: "note" }, `${what} `,
@@ -145,7 +145,7 @@ function walk(body) {
           row(["q  →", el("small", {}, "xₜ of test examples, one noise along the path")], (i) => cell("forward", i)),
           row(["←  p", el("small", {}, `xₜ of the walk back (${walking(m)})`)], (i) => cell("reverse", i)),
           row(["x̂₀", el("small", {}, "what the network expects there")], (i) => (i ? cell("x0_hat", i - 1) : ""))))),
-      el("p", { class: "note" }, `At step ${m.step.toLocaleString("en")}. To pay: L₀ and the transitions up to t, what is left of the bound for who knows xₜ.`,
+      el("p", { class: "note" }, `At step ${commas(m.step)}. To pay: L₀ and the transitions up to t, what is left of the bound for who knows xₜ.`,
         m.strips ? " Grey levels are clamped to the data's range." : m.shape[0] > 2 ? ` Coordinates 1 and 2 of ${m.shape[0]}.`
           : m.shape[0] === 1 ? " One coordinate, spread vertically." : ""));
     if (lines()) drawPaths();
@@ -301,7 +301,7 @@ function drowning(body) {
         { name: "signal α² S", colour: "var(--c0)", dots: true, points: points((k) => signal * s.power[k]) },
         { name: "noise σ²", colour: "var(--soft)", dash: "7 3", points: points(() => noise) },
         { name: "their sum", colour: "var(--c2)", dash: "2 3", points: points((k) => signal * s.power[k] + noise) },
-        { name: `measured xₜ of ${focus.mapping.examples.toLocaleString("en")} examples`, colour: "var(--c1)", bare: true, hollow: true,
+        { name: `measured xₜ of ${commas(focus.mapping.examples)} examples`, colour: "var(--c1)", bare: true, hollow: true,
           bars: true, points: points((k) => s.noised_power[at][k], (k) => s.noised_power_se[at][k]) },
       ];
       legend(parts, series.map((one) => ({ ...one, dots: one.bare })));

@@ -8,7 +8,7 @@ function samples(body) {
     "text" in one ? el("pre", {}, one.text) : el("img", { src: one.src, onload: (event) => event.target.classList.toggle("wide",
       event.target.naturalWidth > 1.4 * event.target.naturalHeight),
       alt: one.step === null ? `Final samples of ${run.name}` : `Samples of ${run.name} at step ${one.step}` }),
-    el("figcaption", {}, one.step === null ? "final, the full chain" : `step ${one.step.toLocaleString("en")}`));
+    el("figcaption", {}, one.step === null ? "final, the full chain" : `step ${commas(one.step)}`));
   return () => {
     const all = shown().filter((run) => run.samples.length);
     if (all.length > CROWD) {  // side by side: the last of each run

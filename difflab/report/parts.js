@@ -21,7 +21,7 @@ window.addEventListener("error", (event) => {
 });
 
 const value = (run, name) => (run.result ? run.result[name] : null);
-const step = (t) => `t = ${t.toLocaleString("en")}`;
+const step = (t) => `t = ${commas(t)}`;
 const VARIANCES = { own: "var(--c1)", fixed_beta: "var(--c4)", fixed_beta_tilde: "var(--c2)", optimal: "var(--c0)" };
 const T_AXIS = (log) => ({ label: "t  (1 = next to the data, T = noise)", log });
 const LOG_SNR = { label: "log SNR  (clean → noise)", reverse: true };

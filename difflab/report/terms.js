@@ -75,12 +75,12 @@ function pools(run, part, axis, per) {
     const width = per === "step" ? c.last[i] - first + 1 : c.log_snr_s[i] - c.log_snr_t[i];
     const whole = known(c.log_snr_s[i]) && known(c.log_snr_t[i]);
     const middle = whole ? (c.log_snr_s[i] + c.log_snr_t[i]) / 2 : null;
-    const span = first === c.last[i] ? step(first) : `${step(first)}–${c.last[i].toLocaleString("en")}`;
+    const span = first === c.last[i] ? step(first) : `${step(first)}–${commas(c.last[i])}`;
     return {
       x: axis === "t" ? Math.sqrt(first * c.last[i]) : middle,
       y: per === "step" || whole ? c[part][i] / width : null,
       se: part === "value" && known(c.se[i]) ? c.se[i] / width : null,
-      note: `${span}${known(middle) ? `, log SNR ${middle.toFixed(2)}` : ""}, ${c.count[i].toLocaleString("en")} draws`,
+      note: `${span}${known(middle) ? `, log SNR ${middle.toFixed(2)}` : ""}, ${commas(c.count[i])} draws`,
     };
   });
 }
@@ -195,11 +195,11 @@ function overTraining(body) {
       x: { label: "training step  (a cell ends at its validation)", edges: sides },
         y: { label: "t  (bottom row: L₀)", log: true, edges: between },
       values: heat.edges.slice(0, -1).map((_, r) => heat.values.map((column) => column[r])),
-      describe: (c, r) => [{ text: `step ${heat.steps[c].toLocaleString("en")}, ${span(r)}`, bold: true },
+      describe: (c, r) => [{ text: `step ${commas(heat.steps[c])}, ${span(r)}`, bold: true },
         { text: `${format(heat.values[c][r])} ${UNIT} of one step` }],
       pick: (c) => { picked = c; draw(); },
     });
-    title.textContent = `Step ${heat.steps[picked].toLocaleString("en")}, term by term`;
+    title.textContent = `Step ${commas(heat.steps[picked])}, term by term`;
     const points = (values) => values.map((y, r) => ({ x: Math.sqrt(heat.edges[r] * (heat.edges[r + 1] - 1)), y,
       note: span(r) }));
     const last = heat.steps.length - 1;
@@ -228,7 +228,7 @@ function overSteps(body, id, choices, logY) {
     const series = drawn("training").flatMap((run) => {
       const { training } = run;
       const prefix = many ? `${run.label}, ` : "";
-      const at = (row) => `step ${row[0].toLocaleString("en")}`;
+      const at = (row) => `step ${commas(row[0])}`;
       const look = { colour: run.colour, dash: run.dash };
       return [
         train && { ...look, name: `${prefix}training steps`, thin: true, points: training.train.map((row, i) => ({ x: row[0], y: row[train],
