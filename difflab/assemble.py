@@ -19,6 +19,7 @@ from .bound.estimator import Examples
 from .build import build
 from .config.inherit import check_same
 from .config.pairs import check_pairs
+from .data._deferred import Deferred, other_split
 from .data.base import Data, Split
 from .diffusion import Diffusion, adopt
 from .errors import ConfigError, NotDefined, check_seed
@@ -81,26 +82,26 @@ class Laboratory:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What tells the data from another's: of each split, its length and a sha256 of some examples."""
-        data = self.data
-        return {split.name: [len(split), split.spot_sha256] for split in (data.train, data.val, data.test)}
+        return self.data.fingerprint
 
     def check_same(self, state: Mapping[str, Any], source: Path) -> None:
         """ConfigError unless this is what a checkpoint was trained as, and on."""
         check_same(state["design"], source, self.config)
-        for name, found in self.fingerprint.items():
-            if found != state["data"][name]:
-                raise ConfigError(
-                    f"data={self.config['data']['name']}: the {name} examples are others than those of {source}; give those (data.root), or "
-                    f"start a new run from its weights with init={source}."
-                )
+        if name := other_split(self.fingerprint, state["data"]):
+            raise ConfigError(
+                f"data={self.config['data']['name']}: the {name} examples are others than those of {source}; give those (data.root), or "
+                f"start a new run from its weights with init={source}."
+            )
 
     def at(self, path: Path) -> tuple[Diffusion, int]:
         """(the diffusion with a checkpoint's EMA weights, its step). `path`: a run directory or a checkpoint in it."""
         source = checkpoint.latest(path)
-        state = checkpoint.load(source)
+        return self.holding(checkpoint.load(source), source)
+
+    def holding(self, state: Mapping[str, Any], source: Path, weights: str = "ema") -> tuple[Diffusion, int]:
+        """The same of a checkpoint's `state`, with its "ema" or "model" weights."""
         self.check_same(state, source)
-        load_weights(self.model, state["ema"], path)
+        load_weights(self.model, state[weights], source)
         if not self.diffusion.space.ready:
             raise ConfigError(
                 f"{source} was saved before its space had learned what it must know; go on with that run first: resume={checkpoint.run_of(source)}."
@@ -108,12 +109,13 @@ class Laboratory:
         return replace(self.diffusion, model=self.model.eval()), int(state["step"])
 
 
-def assemble(config: Mapping[str, Any]) -> Laboratory:
-    """Build a run's parts. Raises ConfigError for ranges and pairs that only the parts themselves can judge."""
+def assemble(config: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Laboratory:
+    """Build a run's parts. Raises ConfigError for ranges and pairs that only the parts themselves can judge. `known`: of an
+    export, the facts of its data, which are read only if their examples are asked for."""
     device = choose_device(config["device"])
     check_seed("seed", config["seed"])
     torch.manual_seed(config["seed"])
-    data: Data = build("data", config["data"])
+    data: Data = Deferred(known, lambda: build("data", config["data"])) if known else build("data", config["data"])
     check_pairs(config, continuous=data.levels is None)
     context: dict[str, Any] = {"shape": data.shape, "levels": data.levels, "seed": config["seed"], "device": device}
     augmentation: Augmentation = build("augmentation", config["augmentation"], **context)
@@ -140,18 +142,27 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
         "timestep": build("timestep", config["timestep"], **context),
         "augmentation": augmentation,
         "optimizer": build("optimizer", config["optimizer"]),
+    }
+    check_serve(config, process.family, parts)
+    parts |= instruments(config, diffusion, device) | {"classes": node.get("num_classes") or 0}
+    return Laboratory(config=config, device=device, data=data, diffusion=diffusion, **parts)
+
+
+def instruments(config: Mapping[str, Any], diffusion: Diffusion, device: torch.device) -> dict[str, Any]:
+    """The parts of a laboratory that look at a model and do not belong to it: samplers, designs, precision."""
+    parts = {
         "sampler": build("sampler", config["sampler"]),
         "preview": build("sampler", config["preview"], under="preview"),
         "bound": build("bound", config["bound"]),
         "validation": build("bound", config["validation"], under="validation"),
         "fit": build("bound", config["fit"], under="fit"),
-        "classes": node.get("num_classes") or 0,
         "precision": {use: resolve(f"precision.{use}", name, device) for use, name in config["precision"].items()},
     }
+    process, schedule = diffusion.process, diffusion.schedule
     check_chains(config["chains"])
     check_serve(config, process.family, parts)
     for key in ("bound", "validation"):
-        if parts[key].clip_x0 and not context["decoder"].clips:
+        if parts[key].clip_x0 and not diffusion.decoder.clips:
             raise NotDefined(
                 f"{key}.clip_x0=true needs a mean within a range to clip to, and there is none; leave it out."
             )
@@ -163,8 +174,8 @@ def assemble(config: Mapping[str, Any]) -> Laboratory:
                 f"{key}.steps={config[key]['steps']}: no jump of {whose} has a price before it is evaluated; give a number."
             )
         if sampler.optimal:
-            check_optimal(context["schedule"].T, sampler.length(context["schedule"]))
-    return Laboratory(config=config, device=device, data=data, diffusion=diffusion, **parts)
+            check_optimal(schedule.T, sampler.length(schedule))
+    return parts
 
 
 def check_serve(config: Mapping[str, Any], family: str, parts: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ def finished(directory: Path, config: Mapping[str, Any]) -> float | None:
 
 def _matters(path: str) -> bool:
     """Whether a result may depend on this key of the configuration."""
-    return path not in MACHINE and path.partition(".")[0] not in (
+    return (path not in MACHINE or path == "data.path") and path.partition(".")[0] not in (
         "resume", "sweep", "job", "tracker", "device", "plugins", "checkpoint",
     )  # fmt: skip
 

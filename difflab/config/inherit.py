@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import ConfigError
+from ..export import archive
 from ..files import UNREADABLE
 from .arguments import plugins
 from .check import check, listed, show, worded
@@ -36,11 +37,12 @@ FROZEN = (
     "augmentation",
 )  # what a checkpoint was trained as; the last three came later than the first runs
 MACHINE = (  # how the data gets here, not what it is
-    "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url",
+    "data.root", "data.path", "data.in_memory", "data.num_workers", "data.download", "data.url",
 )  # fmt: skip
 TAUGHT = (
     "trainer.label_dropout",
 )  # what a network can be asked for because it was trained so: sampler.guidance reads it
+LEARNED = ("space.load",)  # where something was read from that the weights hold now
 _OWN = ("run", "runs", "resume", "plugins", "sweep", "job")  # of one command line, never of the run
 
 
@@ -52,12 +54,23 @@ class Saved:
     config: Mapping[str, Any]
     choices: Mapping[str, str]
 
+    @property
+    def file(self) -> Path:
+        """Where the configuration stands."""
+        return self.directory / (archive.RECORD if archive.is_export(self.directory) else ".hydra/config.yaml")
+
 
 def find_run(key: str, value: str) -> Path:
-    """The run directory that a path (itself, its checkpoints/, a checkpoint in it) belongs to."""
+    """The run directory that a path (itself, its checkpoints/, a checkpoint in it) belongs to; an export is its own."""
     path = Path(value)
     if not path.exists():
         raise ConfigError(f"{key}={value}: there is no such directory; give a run directory or a checkpoint in it.")
+    if archive.is_export(path):
+        if key == "resume":
+            raise ConfigError(
+                f"resume={value} is an export, which has no optimizer's state to go on with; start from its weights with init={value}."
+            )
+        return path
     for directory in [path, *path.absolute().parents[:2]]:
         if (directory / ".hydra" / "config.yaml").is_file():
             return directory
@@ -67,18 +80,23 @@ def find_run(key: str, value: str) -> Path:
 
 
 def load_run(directory: Path) -> Saved:
-    """Read a run's record; ConfigError names a file that cannot be read."""
-    file = directory / ".hydra" / "config.yaml"
+    """Read a run's record, or an export's; ConfigError names a file that cannot be read."""
+    exported = archive.is_export(directory)
+    file = directory / (archive.RECORD if exported else ".hydra/config.yaml")
     try:
-        loaded = OmegaConf.load(file)
+        record = archive.record(directory) if exported else {}
+        loaded = OmegaConf.create(record["config"]) if exported else OmegaConf.load(file)
         raw = OmegaConf.to_container(loaded, resolve=False)
         if not isinstance(raw, dict) or (lost := [key for key in FROZEN[:-3] if key not in raw]):
             raise ValueError(f"it has no {lost[0]}" if isinstance(raw, dict) else "it holds no mapping")
         check_safety({str(k): v for k, v in raw.items()})
         config = worded(OmegaConf.to_container(loaded, resolve=True))
         assert isinstance(config, dict)
-        file = directory / ".hydra" / "hydra.yaml"
-        choices = OmegaConf.select(OmegaConf.load(file), "hydra.runtime.choices") if file.is_file() else None
+        if exported:
+            choices = record["choices"]
+        else:
+            file = directory / ".hydra" / "hydra.yaml"
+            choices = OmegaConf.select(OmegaConf.load(file), "hydra.runtime.choices") if file.is_file() else None
     except ConfigError:
         raise
     except (*UNREADABLE, OmegaConfBaseException) as error:
@@ -94,7 +112,7 @@ def inherited(saved: Saved, typed: Sequence[Override], composer: Composer, keep_
         lines = _lines(saved, typed, composer, keep_task)
         check(plain(composer.compose(lines)), composer.schema, plugins(typed))
     except ConfigError as error:
-        raise ConfigError(f"{saved.directory / '.hydra' / 'config.yaml'}: {error}") from error
+        raise ConfigError(f"{saved.file}: {error}") from error
     return lines
 
 
@@ -131,6 +149,25 @@ def check_untouched(typed: Sequence[Override], key: str) -> None:
             raise ConfigError(
                 f"{override.input_line} cannot be changed here: data, chain and model come from {key}; leave it out."
             )
+
+
+def portable(config: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """A configuration without what is of one machine or one command line: paths are null, and how data gets here is as the
+    files have it."""
+    own = {key: value for key, value in config.items() if key in schema.packages or key in schema.keys}
+    own = {key: value for key, value in own.items() if key not in (*_OWN, "task", "tracker", "init", "debug")}
+    return {key: _portable(key, value, own, schema) for key, value in own.items()}
+
+
+def _portable(path: str, value: Any, config: Mapping[str, Any], schema: Schema) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _portable(f"{path}.{key}", item, config, schema) for key, item in value.items()}
+    group, _, key = path.partition(".")
+    if path in MACHINE:
+        options = schema.options[group].values()
+        return next((o.values[key] for o in options if o.name == config[group]["name"] and key in o.values), None)
+    local = (isinstance(value, str) and value.startswith(("/", "~", "\\"))) or path in LEARNED
+    return None if local else value
 
 
 def frozen(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -192,6 +192,11 @@ class Data(ABC):
     def sha256(self) -> dict[str, str]:
         """{split name: Split.sha256}, what "comparable" checks."""
         return {split.name: split.sha256 for split in (self.train, self.val, self.test)}
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the data from another's: of each split, its length and a sha256 of some examples."""
+        return {split.name: [len(split), split.spot_sha256] for split in (self.train, self.val, self.test)}
 
     def describe(self) -> str:
         """One line for a person: sizes, shape, levels."""

@@ -55,8 +55,10 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 def opened(config: dict[str, Any]) -> tuple[Laboratory, Diffusion, int, Path]:
     """What `run=` names: its parts, the diffusion with the EMA weights, their step, the checkpoint they come from."""
     keep_large_blocks()
-    lab, source = assemble(config), checkpoint.latest(Path(config["run"]))
-    return lab, *lab.at(source), source
+    source = checkpoint.latest(Path(config["run"]))
+    state = checkpoint.load(source)
+    lab = assemble(config, state.get("facts"))
+    return lab, *lab.holding(state, source), source
 
 
 def design_name(config: Mapping[str, Any], precision: str, own_decoder: Mapping[str, Any] | None = None) -> str:

@@ -30,6 +30,7 @@ from ..bound.base import Design
 from ..bound.estimate import Estimate
 from ..bound.estimator import Extras, evaluate_modes
 from ..bound.information_gain import information_gain
+from ..bound.ledger import Ledger
 from ..bound.optimal import Fit
 from ..bound.rows import StoredRows
 from ..bound.shift import measure_shift
@@ -68,16 +69,32 @@ def modes(diffusion: Diffusion, design: Design) -> tuple[bool, ...]:
     return (design.clip_x0, not design.clip_x0) if diffusion.decoder.clips else (False,)
 
 
+def fitted(lab: Laboratory, diffusion: Diffusion, on_batch: OnBatch | None = None) -> tuple[dict[bool, Fit], int]:
+    """({clip mode: what training examples say of the weights}, network evaluations it took). No variance enters it. ({}, 0)
+    where nothing is to be fitted."""
+    if not diffusion.priced:
+        return {}, 0
+    diffusion = _unfitted(diffusion)
+    design, pilot_nfe = informed(lab, diffusion, lab.fit, lab.data.train, on_batch)
+    examples = lab.examples(lab.data.train)
+    fits, nfe = optimal.fit(diffusion, examples, design, lab.device, modes(diffusion, design), on_batch)
+    return fits, nfe + pilot_nfe
+
+
+def _unfitted(diffusion: Diffusion) -> Diffusion:
+    """A variance that is fitted by this very fit: neither its pilot nor its identity may depend on the fit before."""
+    if isinstance(diffusion.variance, Fitted):
+        return replace(diffusion, variance=FIXED["fixed_beta"])
+    return diffusion
+
+
 def training_fit(
     lab: Laboratory, diffusion: Diffusion, step: int, directory: Path, stop: Stop, transient: bool = False
 ) -> tuple[dict[bool, Fit], int]:
-    """({clip mode: what training examples say of the weights of a `step`}, network evaluations it took): kept in
-    `directory` (a run's bound/), so that it takes none the second time. No variance enters it. ({}, 0) where nothing is to be fitted."""
+    """The same of the weights of a `step`: kept in `directory` (a run's bound/), so that it takes none the second time."""
     if not diffusion.priced:
         return {}, 0
-    if isinstance(diffusion.variance, Fitted):
-        # by this very fit: neither its pilot nor its identity may depend on the fit before
-        diffusion = replace(diffusion, variance=FIXED["fixed_beta"])
+    diffusion = _unfitted(diffusion)
     precision = lab.precision["evaluate"]
     path = directory / f"step_{step:08d}-fit{f'-{precision}' if precision != 'fp32' else ''}.csv"
     record = path.with_suffix(".json")
@@ -89,12 +106,10 @@ def training_fit(
     if (saved := ranks.current().share(saved)) is not None:
         return saved, 0
     with stage("fitting the optimal variance", stop, transient=transient) as on_batch:
-        examples = lab.examples(lab.data.train)
-        design, pilot_nfe = informed(lab, diffusion, lab.fit, lab.data.train, on_batch)
-        fits, nfe = optimal.fit(diffusion, examples, design, lab.device, modes(diffusion, design), on_batch)
+        fits, nfe = fitted(lab, diffusion, on_batch)
     optimal.save(fits, path)
     write_json(record, known | {"sha256": _sha256(path)})
-    return fits, nfe + pilot_nfe
+    return fits, nfe
 
 
 def _sha256(path: Path) -> str:
@@ -102,7 +117,7 @@ def _sha256(path: Path) -> str:
 
 
 def informed(
-    lab: Laboratory, diffusion: Diffusion, design: Design, split: Split, on_batch: OnBatch
+    lab: Laboratory, diffusion: Diffusion, design: Design, split: Split, on_batch: OnBatch | None
 ) -> tuple[Design, int]:
     """(the design after its pilot, the pilot's network evaluations). The pilot sees other examples than `split`, or the
     weights would depend on what they weigh."""
@@ -160,42 +175,14 @@ class Measurement:
             verify_nfe += figures.pop("nfe_verify")
             result |= figures if number == 0 else {mode_name(estimate.clip_x0): figures}
         own = estimates[0]
-        unit = own.unit
         if self.diffusion.model is not plain.model:
             result |= self._shift(plain, own)
-        if own.target:
-            result["target"] = own.target.sentence(unit.label, own.nfe)
-            result["target_reached"] = own.target.reached
-        result |= without_chain(own)
-        result["floors"] = self.lab.data.floors()
-        if null := self.lab.data.null:
-            result["information_gain"] = information_gain(result, unit, null)
-        return result | {
-            "nfe_pilot": pilot_nfe,
-            "nfe_fit": fit_nfe,
-            "nfe_verify": verify_nfe,
-            "unit": unit.key,
-            "split": self.split.name,
-            "split_examples": len(self.split),
-            "split_sha256": self.split.sha256,
-            "levels": self.lab.data.levels,
-            "decoder": str(self.lab.config["decoder"]["name"]),
-            "data": str(self.lab.config["data"]["name"]),
-            "clip_x0": own.clip_x0,
-            "bound_seed": self.design.seed,
-            "bound": dict(self.lab.config["bound"]),
-            "precision": self.lab.precision["evaluate"],
-            **({"condition": "label"} if self.lab.classes else {}),
-            "T": self.diffusion.schedule.label,
-        }
+        nfe = {"nfe_pilot": pilot_nfe, "nfe_fit": fit_nfe, "nfe_verify": verify_nfe}
+        return result | following(self.lab, result, own) | nfe | about(self.lab, self.split, own)
 
     def _shift(self, plain: Diffusion, estimate: Estimate) -> dict[str, Any]:
-        """What the precision of the evaluation does to the bound."""
         with stage("evaluating some terms again in fp32", self.stop) as on_batch:
-            examples = self.lab.examples(self.split)
-            shift = measure_shift(plain, examples, estimate, self.lab.device, on_batch)
-        name = f"{estimate.unit.key}_precision_shift"
-        return {name: shift.mean, f"{name}_se": shift.se, "nfe_precision": shift.nfe}
+            return shifted(self.lab, plain, self.split, estimate, on_batch)
 
     def forget_rows(self) -> None:
         """Once the figures are on the disk: until then an interrupted run finds its evaluations there."""
@@ -228,9 +215,7 @@ class Measurement:
             return evaluate_modes(self.diffusion, examples, design, lab.device, extras, on_batch, store), pilot_nfe
 
     def _extras(self, clip: bool) -> Extras:
-        shape, diffusion = self.lab.shape, self.diffusion
-        bands = Bands(*shape[1:]) if len(shape) == 3 and diffusion.process.priced and diffusion.space.identity else None
-        return Extras({**FIXED, "optimal": self.fits[clip].variance()} if diffusion.priced else {}, bands)
+        return extras(self.lab, self.diffusion, self.fits.get(clip))
 
     def _write(self, estimate: Estimate, sums: Sums, own: bool) -> dict[str, Any]:
         """The files of one clip mode; its totals."""
@@ -244,10 +229,7 @@ class Measurement:
         if self.diffusion.priced:
             written["variances"] = insight.variance_table(sums)
             written["chains"], figures["nfe_verify"] = self._chains(estimate, sums)
-            figures["variances"] = variances = insight.variance_totals(sums)
-            for s in ("", "_se"):
-                key = f"{estimate.unit.key}{s}"
-                figures[f"{estimate.unit.key}_optimal_variance{s}"] = variances["optimal"][key]
+            figures |= other_variances(sums)
         if estimate.T > 1 and any(name.startswith("band_") for name in sums.per_t):
             written["bands"] = insight.band_table(sums)
         for name, columns in written.items():
@@ -272,6 +254,84 @@ class Measurement:
 
         nfe = verify.verified(columns, lengths, verify.Claims(add_up(few), fitted), evaluate)
         return columns, nfe
+
+
+def measured(
+    lab: Laboratory, diffusion: Diffusion, split: Split, with_fit: bool, on_batch: OnBatch | None
+) -> tuple[dict[str, Any], Ledger, Estimate]:
+    """(the figures of result.json, the ledger, the estimate) of the design lab.bound, without a file; `with_fit`: the optimal
+    variance too, which is fitted on training examples. No short chain is evaluated."""
+    plain, diffusion = diffusion, lab.computing(diffusion, "evaluate")
+    fits, fit_nfe = fitted(lab, diffusion, on_batch) if with_fit else ({}, 0)
+    design, pilot_nfe = informed(lab, diffusion, lab.bound, split, on_batch)
+    besides = {clip: extras(lab, diffusion, fits.get(clip)) for clip in modes(diffusion, design)}
+    estimates = evaluate_modes(diffusion, lab.examples(split), design, lab.device, besides, on_batch)
+    books, result = [], dict[str, Any]()
+    for estimate in estimates:
+        sums = add_up(estimate)
+        books.append(ledger.build(sums))
+        figures = {**books[-1].totals, **(other_variances(sums) if diffusion.priced else {})}
+        result |= {mode_name(estimate.clip_x0): figures} if result else figures
+    own = estimates[0]
+    if diffusion.model is not plain.model:
+        result |= shifted(lab, plain, split, own, on_batch)
+    nfe = {"nfe_pilot": pilot_nfe, "nfe_fit": fit_nfe}
+    return result | following(lab, result, own) | nfe | about(lab, split, own), books[0], own
+
+
+def shifted(
+    lab: Laboratory, plain: Diffusion, split: Split, estimate: Estimate, on_batch: OnBatch | None
+) -> dict[str, Any]:
+    """What the precision of the evaluation does to the bound; `plain`: the diffusion in fp32."""
+    shift = measure_shift(plain, lab.examples(split), estimate, lab.device, on_batch)
+    name = f"{estimate.unit.key}_precision_shift"
+    return {name: shift.mean, f"{name}_se": shift.se, "nfe_precision": shift.nfe}
+
+
+def extras(lab: Laboratory, diffusion: Diffusion, fit: Fit | None) -> Extras:
+    """What is measured besides in one clip mode: the same mean with other variances (the optimal one needs its `fit`), bands
+    of frequency."""
+    bands = (
+        Bands(*lab.shape[1:]) if len(lab.shape) == 3 and diffusion.process.priced and diffusion.space.identity else None
+    )
+    optimal = {"optimal": fit.variance()} if fit else {}
+    return Extras({**FIXED, **optimal} if diffusion.priced else {}, bands)
+
+
+def other_variances(sums: Sums) -> dict[str, Any]:
+    """The totals under every variance that was scored."""
+    key, variances = sums.estimate.unit.key, insight.variance_totals(sums)
+    best = variances.get("optimal", {})
+    return {"variances": variances} | {f"{key}_optimal_variance{s}": best[f"{key}{s}"] for s in ("", "_se") if best}
+
+
+def following(lab: Laboratory, result: Mapping[str, Any], own: Estimate) -> dict[str, Any]:
+    """What a `result` is read beside: its target, the space without the chain, floors, the information gain."""
+    found = without_chain(own) | {"floors": lab.data.floors()}
+    if own.target:
+        found |= {"target": own.target.sentence(own.unit.label, own.nfe), "target_reached": own.target.reached}
+    if null := lab.data.null:
+        found["information_gain"] = information_gain({**result, **found}, own.unit, null)
+    return found
+
+
+def about(lab: Laboratory, split: Split, own: Estimate) -> dict[str, Any]:
+    """What was measured, and how."""
+    return {
+        "unit": own.unit.key,
+        "split": split.name,
+        "split_examples": len(split),
+        "split_sha256": split.sha256,
+        "levels": lab.data.levels,
+        "decoder": str(lab.config["decoder"]["name"]),
+        "data": str(lab.config["data"]["name"]),
+        "clip_x0": own.clip_x0,
+        "bound_seed": own.design.seed,
+        "bound": dict(lab.config["bound"]),
+        "precision": lab.precision["evaluate"],
+        **({"condition": "label"} if lab.classes else {}),
+        "T": lab.diffusion.schedule.label,
+    }
 
 
 def without_chain(estimate: Estimate) -> dict[str, float]:

@@ -59,19 +59,22 @@ def draw(
     sampler: Sampler,
     chain: Callable[[int], Tensor] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    seed: int = NOISE_SEED,
+    label: Tensor | None = None,
 ) -> Tensor:
     """x_0 of the data, float32 [count, ...] on the CPU, as the sampler shows them. `chain`: the levels of K steps, for a sampler that wants
-    optimal ones."""
-    sampler, label = told(lab, sampler)
+    optimal ones; `label`: int64 [count], the sampler's own choice unless given."""
+    sampler, chosen = told(lab, sampler, seed)
     diffusion = lab.computing(diffusion, "sample")
-    z = sampler.sample(diffusion, lab.shape, NOISE_SEED, lab.device, on_step, chain, label)
+    z = sampler.sample(diffusion, lab.shape, seed, lab.device, on_step, chain, chosen if label is None else label)
     return sampler.arranged(diffusion.space.decode(z)).cpu()
 
 
-def told(lab: Laboratory, sampler: Sampler) -> tuple[Sampler, Tensor | None]:
+def told(lab: Laboratory, sampler: Sampler, seed: int = NOISE_SEED) -> tuple[Sampler, Tensor | None]:
     """(the sampler with the examples that it may complete, the labels of its samples where the network is told them)."""
-    sampler = sampler.given(lab.examples(lab.data.test), NOISE_SEED)
-    return sampler, sampler.labels(lab.classes, NOISE_SEED) if lab.classes else None
+    if not sampler.free:  # nobody else needs the data
+        sampler = sampler.given(lab.examples(lab.data.test), seed)
+    return sampler, sampler.labels(lab.classes, seed) if lab.classes else None
 
 
 def guided(sampler: Sampler) -> str:

@@ -8,7 +8,6 @@ A checkpoint is built aside, flushed, given its manifest (sha256 and size of eac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -18,11 +17,13 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import manifest
 from ..errors import ConfigError
+from ..export import archive
 from ..files import UNREADABLE
+from ..manifest import GONE, NEW, OLD
 
 STEP = re.compile(r"step_(\d+)$")
-NEW, OLD, GONE = "new", "old", "gone"  # .NAME.new: being written; .NAME.old: being replaced; .NAME.gone: being deleted
 
 
 def save(directory: Path, state: dict[str, Any]) -> Path:
@@ -41,27 +42,7 @@ def save(directory: Path, state: dict[str, Any]) -> Path:
         "tensors.safetensors": to_bytes(_contiguous(tensors)),
         "state.json": json.dumps(tree, allow_nan=False).encode(),
     }
-    aside, before = (directory.with_name(f".{directory.name}.{mark}") for mark in (NEW, OLD))
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    manifest = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in files.items()}
-    files["manifest.json"] = json.dumps(manifest, indent=2).encode()
-    try:
-        for name, data in files.items():
-            with open(aside / name, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        _fsync_directory(aside)
-        if directory.exists():
-            shutil.rmtree(before, ignore_errors=True)
-            os.replace(directory, before)
-        os.replace(aside, directory)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    _fsync_directory(directory.parent)
-    shutil.rmtree(before, ignore_errors=True)
-    return directory
+    return manifest.write(directory, files)
 
 
 def tidy(run_dir: Path) -> None:
@@ -77,20 +58,15 @@ def tidy(run_dir: Path) -> None:
 
 
 def load(directory: Path) -> dict[str, Any]:
-    """The saved dict. ConfigError names the file that is missing or does not match the manifest."""
+    """The saved dict; of an export, what archive.load says it has of one. ConfigError names the file that is missing or does
+    not match the manifest."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
+    if archive.is_export(directory):
+        return archive.load(directory)
     try:
-        manifest = json.loads((directory / "manifest.json").read_bytes())
-        data = {}
-        for name, entry in manifest.items():
-            data[name] = (directory / name).read_bytes()
-            found = (hashlib.sha256(data[name]).hexdigest(), len(data[name]))
-            if found != (entry["sha256"], entry["size"]):
-                raise ConfigError(
-                    f"checkpoint {directory / name} is damaged: its contents do not match manifest.json; use an older checkpoint."
-                )
+        data = manifest.read(directory, "checkpoint", "an older checkpoint")
         state = _join(json.loads(data["state.json"]), from_bytes(data["tensors.safetensors"]))
         return {"model": from_bytes(data["model.safetensors"]), "ema": from_bytes(data["ema.safetensors"]), **state}
     except ConfigError:
@@ -122,7 +98,9 @@ def latest(path: Path) -> Path:
 
 
 def run_of(checkpoint: Path) -> Path:
-    """The run directory that a checkpoint belongs to."""
+    """The run directory that a checkpoint belongs to; an export is one of its own."""
+    if archive.is_export(checkpoint):
+        return checkpoint.resolve()
     return checkpoint.resolve().parent.parent
 
 
@@ -185,11 +163,3 @@ def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
             return {key: _join(item, tensors) for key, item in value["<items>"]}
         return {key: _join(item, tensors) for key, item in value.items()}
     return [_join(item, tensors) for item in value] if isinstance(value, list) else value
-
-
-def _fsync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
