@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from ..errors import ConfigError
 from .base import Data, Null, save_grid
 
 
-def facts(data: Data) -> dict[str, Any]:
-    """What a model of these data must be told of them, as JSON."""
+def facts(data: Data, places: Collection[str] = ()) -> dict[str, Any]:
+    """What a model of these data must be told of them, as JSON. `places`: where they lie, which is nobody's business: a source
+    that names one is left out."""
+    told = {place for known in places for place in (known, str(Path(known).expanduser()))}
     return {
         "shape": list(data.shape), "levels": data.levels, "classes": data.classes, "example": data.example,
+        "source": None if any(place in data.source for place in told) else data.source,
         "fingerprint": data.fingerprint,
     }  # fmt: skip
 
@@ -60,7 +63,7 @@ class Deferred(Data):
 
     @property
     def source(self) -> str:
-        return self.whole.source
+        return self.known["source"] or self.whole.source
 
     def floors(self) -> dict[str, float]:
         return self.whole.floors()

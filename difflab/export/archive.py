@@ -53,8 +53,9 @@ def record(directory: Path) -> dict[str, Any]:
             raise ValueError(f"shape {sizes}, {levels} levels, {classes} classes at step {step}")
         if not all(isinstance(part, Mapping) for part in (found["config"], found["choices"], found["result"])):
             raise ValueError("its parts are no mappings")
-        if facts["example"] is not None and type(facts["example"]) is not str:
-            raise ValueError("facts.example is no text")
+        for name in ("example", "source"):
+            if facts[name] is not None and type(facts[name]) is not str:
+                raise ValueError(f"facts.{name} is no text")
         for name in ("train", "val", "test"):
             count, digest = facts["fingerprint"][name]
             if type(count) is not int or type(digest) is not str:

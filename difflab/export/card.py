@@ -35,9 +35,10 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """result: of the bound ({}: none was measured), table: as printed; scheduler: of diffusers, or `why` there is none."""
+    """known: the facts of the data; result: of the bound ({}: none was measured), table: as printed; scheduler: of diffusers, or `why` there is none."""
 
     lab: Laboratory
+    known: Mapping[str, Any]
     step: int
     weights: str
     license: str | None
@@ -110,11 +111,12 @@ class Card:
         compute = self.result.get("compute") or {}
         took = f" in {duration(seconds)}" if seconds else ""
         how = f" ({', '.join(f'{key} {value}' for key, value in compute.items())})" if compute and took else ""
+        source = f" ({self.known['source'].rstrip('.')}.)" if self.known["source"] else ""
         average = "the exponential moving average of" if self.weights == "ema" else "the last of, not averaged,"
         label = f", told each example's label (one of {lab.classes})" if lab.classes else ""
         return (
             f"A diffusion model ({self._option('schedule')} schedule, T = {lab.diffusion.schedule.label}, {config['parameterization']['name']} prediction, "
-            f"variance {config['variance']['name']}) of `{self._option('data')}`: {sizes} examples, {shape}, {grid}{label}. "
+            f"variance {config['variance']['name']}) of `{self._option('data')}`: {sizes} examples, {shape}, {grid}{label}.{source} "
             f"A network of {parameters:,} parameters ({self._option('model')}), trained with difflab for {self.step:,} steps of {trainer['batch_size']} "
             f"examples{took}{how}: objective {self._option('objective')}, {self._option('optimizer')} at {optimizer['lr']:g}, seed {config['seed']}. "
             f"The weights are {average} those of training (ema_decay {trainer['ema_decay']:g}), in float32."

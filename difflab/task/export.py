@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..assemble import Laboratory, assemble
-from ..config.inherit import portable
+from ..config.inherit import MACHINE, portable
 from ..config.schema import load_schema
 from ..data._deferred import facts
 from ..errors import ConfigError
@@ -33,20 +33,13 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     result = recorded(source, step, str(config["decoder"]["name"])) if task["weights"] == "ema" else {}
     scheduler, why = counterpart(diffusion, config)
     drawn = _drawn(source, step, result) if task["weights"] == "ema" else None
-    card = Card(
-        lab,
-        step,
-        task["weights"],
-        task["license"],
-        result,
-        table(result, lab) if result else None,
-        drawn,
-        scheduler,
-        why,
-    )
+    places = [config["data"].get(key.partition(".")[2]) for key in MACHINE]
+    known = facts(lab.data, [place for place in places if isinstance(place, str) and place])
+    shown = table(result, lab) if result else None
+    card = Card(lab, known, step, task["weights"], task["license"], result, shown, drawn, scheduler, why)
     files = {
         archive.WEIGHTS: _weights(lab),
-        archive.RECORD: _json(_record(lab, config, step, result)),
+        archive.RECORD: _json(_record(lab, config, step, known, result)),
         archive.CARD: card.text().encode(),
         **({archive.SCHEDULER: _json(scheduler)} if scheduler else {}),
         **({drawn.name: drawn.content} if drawn else {}),
@@ -80,7 +73,9 @@ def _weights(lab: Laboratory) -> bytes:
     return save(state, metadata={"format": "pt"})
 
 
-def _record(lab: Laboratory, config: dict[str, Any], step: int, result: dict[str, Any]) -> dict[str, Any]:
+def _record(
+    lab: Laboratory, config: dict[str, Any], step: int, known: dict[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
     own = portable(config, load_schema())
     return {
         "format": archive.FORMAT,
@@ -89,7 +84,7 @@ def _record(lab: Laboratory, config: dict[str, Any], step: int, result: dict[str
         "weights": config["task"]["weights"],
         "config": own,
         "choices": {group: option for group, option in config.get("choices", {}).items() if group in own},
-        "facts": facts(lab.data),
+        "facts": known,
         "parameters": sum(p.numel() for p in lab.model.parameters()),
         "result": result,
     }
