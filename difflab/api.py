@@ -324,7 +324,11 @@ class Run:
 
     def _own(self, x: Array) -> Tensor:
         """Examples as a split holds them, [N, *shape]. ConfigError for another shape or other values."""
-        data, given = self.data, torch.as_tensor(x).detach().cpu()
+        data = self.data
+        try:
+            given = torch.as_tensor(x).detach().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"x is no array of numbers ({type(error).__name__}: {error}).") from error
         if tuple(given.shape) == self.shape:
             given = given[None]
         if tuple(given.shape[1:]) != self.shape or not len(given):

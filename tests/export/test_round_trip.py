@@ -13,15 +13,16 @@ import pytest
 import torch
 
 import difflab
+from difflab.assemble import Laboratory
 from difflab.bound import ledger
 from difflab.bound.estimator import evaluate
 from difflab.errors import ConfigError
+from difflab.train.trainer import Trainer
 from tests.export.conftest import MLP, exported, made
 from tests.test_combinations import OF_SPACE, TINY
-from tests.test_combinations import TINY as NETWORKS
 
 GAUSSIAN = ["data=gaussian", "data.train_size=200", "data.val_size=20", "data.test_size=20", *MLP]
-DIGITS = ["data=digits", *NETWORKS["unet_small"], "model.channels=4"]
+DIGITS = ["data=digits", *TINY["unet_small"], "model.channels=4"]
 LATENT = [*TINY["unet_small"], "model.channels=4", "model.channel_mult=[1]"]
 KINDS = {
     "pictures": [*DIGITS, "parameterization=eps"],
@@ -33,6 +34,11 @@ KINDS = {
     "classes": ["data=gaussian_mixture", "data.train_size=200", "data.val_size=20", "data.test_size=20", "data.components=3", *MLP,
                 "model.num_classes=auto"],
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gaussian(tmp_path_factory: pytest.TempPathFactory) -> tuple[Laboratory, Trainer, Path]:
+    return made(tmp_path_factory.mktemp("gaussian") / "run", *GAUSSIAN)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,7 +86,7 @@ def test_an_autoencoder_taken_from_another_run_is_in_the_weights(tmp_path: Path)
 def test_a_text_is_given_where_it_lies(tmp_path: Path) -> None:
     text = tmp_path / "a private place.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
-    data = ["data=text", f"data.path='{text}'", "data.length=8", "model=dit_text", *TINY["dit_small"]]
+    data = ["data=text", f"data.path='{text}'", "data.length=8", "model=unet_small", *LATENT]
     lab, trainer, run = made(tmp_path / "run", *data)
     expected = ledger.build(evaluate(trainer.averaged, lab.examples(lab.data.test), lab.bound)).totals
     directory = exported(run, tmp_path / "there")
@@ -96,8 +102,8 @@ def test_a_text_is_given_where_it_lies(tmp_path: Path) -> None:
     assert difflab.load(directory, f"data.path={moved}").bound()["bpd"] == expected["bpd"]
 
 
-def test_raw_weights_are_the_other_ones(tmp_path: Path) -> None:
-    lab, trainer, run = made(tmp_path / "run", *GAUSSIAN)
+def test_raw_weights_are_the_other_ones(gaussian: tuple[Laboratory, Trainer, Path], tmp_path: Path) -> None:
+    lab, trainer, run = gaussian
     directory = exported(run, tmp_path / "raw", weights="raw")
     weights = difflab.load(directory).diffusion.model.state_dict()  # type: ignore[union-attr]
     own, average = lab.model.state_dict(), trainer.ema.module.state_dict()
@@ -131,35 +137,45 @@ def test_an_export_needs_no_data_to_sample_and_says_what_the_bound_needs(
         difflab.load(directory).bound()
 
 
-def test_an_export_is_a_run_for_other_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_is_a_run_for_other_tasks(
+    gaussian: tuple[Laboratory, Trainer, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from difflab.cli import main
 
-    run = made(tmp_path / "run", *GAUSSIAN)[2]
-    directory = exported(run, tmp_path / "there")
-    shutil.rmtree(run)
-    out = f"hydra.run.dir={tmp_path / 'job'}"
+    directory, out = exported(gaussian[2], tmp_path / "there"), f"hydra.run.dir={tmp_path / 'job'}"
     assert main(["task=sample", f"run={directory}", "sampler.count=5", "sampler.steps=2", out]) == 0
+    assert list((directory / "samples").iterdir())
     assert main([f"resume={directory}"]) == 1
     assert f"start from its weights with init={directory}" in capsys.readouterr().err
+
+
+def test_an_export_is_written_over_nothing_that_is_somebodys(
+    gaussian: tuple[Laboratory, Trainer, Path], tmp_path: Path
+) -> None:
+    directory = exported(gaussian[2], tmp_path / "there")
     again = exported(directory, tmp_path / "again")
     for name in ("model.safetensors", "config.json", "README.md"):
         assert (again / name).read_bytes() == (directory / name).read_bytes()
-    exported(directory, again)  # in the place of itself
+    exported(directory, again)  # in the place of an earlier one
+    (directory / "bound").mkdir()
+    with pytest.raises(ConfigError, match=r"holds more than an export \(bound\)"):
+        exported(again, directory)
     (again / "README.md").write_text("mine")
-    assert main(["task=export", f"run={directory}", f"task.dir={again}", out]) == 1
-    assert "README.md was edited" in capsys.readouterr().err
-    assert main(["task=export", f"run={directory}", f"task.dir={directory}", out]) == 1  # samples/ is in it
-    assert "holds more than an export (samples)" in capsys.readouterr().err
-    assert main(["task=export", f"run={directory}", f"task.dir={tmp_path / 'job'}", out]) == 1
-    assert "something that is no export" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="README.md was edited"):
+        exported(directory, again)
+    with pytest.raises(ConfigError, match="something that is no export"):
+        exported(directory, gaussian[2])
+    with pytest.raises(ConfigError, match=r"task\.weights=raw: .* holds one set of weights"):
+        exported(directory, tmp_path / "raw", weights="raw")
+    with pytest.raises(ConfigError, match=r"task\.weights=mean is not one of ema, raw"):
+        exported(directory, tmp_path / "raw", weights="mean")
 
 
-def test_the_record_is_the_whole_model(tmp_path: Path) -> None:
+def test_the_record_is_the_whole_model(gaussian: tuple[Laboratory, Trainer, Path], tmp_path: Path) -> None:
     """In a process that has seen nothing, with nothing beside it."""
-    lab, trainer, run = made(tmp_path / "run", *GAUSSIAN)
+    lab, trainer, run = gaussian
     expected = ledger.build(evaluate(trainer.averaged, lab.examples(lab.data.test), lab.bound)).totals
     directory = exported(run, tmp_path / "there")
-    shutil.rmtree(run)
     code = "import difflab, json, sys; print(json.dumps(difflab.load(sys.argv[1], 'device=cpu').bound().value))"
     env = {
         "PATH": os.environ["PATH"],
