@@ -12,7 +12,7 @@ from difflab.sweep.question import directory, load, names
 
 SMALL = [  # a chain as long as the question asks for, and next to nothing of everything else
     "trainer.steps=2", "trainer.batch_size=4", "trainer.val_every=0", "trainer.log_every=1", "trainer.precision=fp32",
-    "validation=quick", "validation.examples=2", "bound=quick", "bound.examples=4", "fit.examples=4", "data.limit=24", "preview.steps=2", "preview.count=2",
+    "validation.examples=2", "bound=quick", "bound.examples=4", "fit.examples=4", "data.limit=24", "preview.steps=2", "preview.count=2",
     "sampler.steps=2", "sampler.count=2", "tracker=none", "hydra/launcher=basic",
 ]  # fmt: skip
 NETWORK = ["model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "model.embedding=16"]
