@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ..card.blocks import Block, markdown
 from ..gaussian import Unit
-from .paired import SUMS, Differences, Paired
+from .paired import SUMS, Paired
 from .ranking import Entry, Settle, space_terms
 from .seeds import Group, Versus, versus
 from .sources import Sources
 from .student import ALPHA, against_the_best, pairs_of
+from .words import cell, error, interval, number, rounded, sentence, signed, value
 
 
-def page(entries: Sequence[Entry], sources: Sources, groups: Sequence[Group], not_defined: Mapping[str, str]) -> str:
+def page(
+    entries: Sequence[Entry],
+    sources: Sources,
+    groups: Sequence[Group],
+    not_defined: Mapping[str, str],
+    more: Sequence[Block] = (),
+) -> str:
     """comparison.md."""
     lines: list[str] = []
     if entries:
@@ -25,10 +33,11 @@ def page(entries: Sequence[Entry], sources: Sources, groups: Sequence[Group], no
             *noise(entries),
             *seeds(groups, entries[0].run.unit),
         ]
+        lines += ["", markdown(more).rstrip()] if more else []
     else:
         lines.append("No job finished, so there is nothing to compare.")
     lines += [f"\nmeasured again: {note}." for note in sources.notes]
-    lines += [f"\nfailed: {name}: {_sentence(why)}" for name, why in sources.failed.items()]
+    lines += [f"\nfailed: {name}: {sentence(why)}" for name, why in sources.failed.items()]
     lines += [f"\nnot defined: {name}: {why}" for name, why in not_defined.items()]
     return "\n".join(lines)
 
@@ -56,11 +65,11 @@ def ranking(entries: Sequence[Entry]) -> list[str]:
     ]
     for entry in entries:
         names = (key, "transition_kl", "decoder_nll", *space)
-        values = [_value(entry.run.value(n), entry.run.value(f"{n}_se")) for n in names]
-        optimal = _value(entry.run.value(f"{key}_optimal_variance"), entry.run.value(f"{key}_optimal_variance_se"))
-        gap = "best" if entry.paired is None else _interval(entry.paired.sums, 0) + "*" * entry.significant
+        values = [value(entry.run.value(n), entry.run.value(f"{n}_se")) for n in names]
+        optimal = value(entry.run.value(f"{key}_optimal_variance"), entry.run.value(f"{key}_optimal_variance_se"))
+        gap = "best" if entry.paired is None else interval(entry.paired.sums, 0) + "*" * entry.significant
         cells = [entry.run.name, values[0], f"{entry.run.value('prior_kl'):.2g}", *values[1:], optimal, gap]
-        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+        lines.append("| " + " | ".join(map(cell, cells)) + " |")
     return lines
 
 
@@ -74,7 +83,7 @@ def parts(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         if pair := entry.paired:
             places = [pair.place(name) for name in (*SUMS[1:], *space)]
-            cells = [_cell(entry.run.name), *("" if i is None else _interval(pair.sums, i) for i in places)]
+            cells = [cell(entry.run.name), *("" if i is None else interval(pair.sums, i) for i in places)]
             lines.append("| " + " | ".join(cells) + " |")
     other = [entry.run.name for entry in entries if entry.paired and entry.paired.per_step is None]
     if other:
@@ -99,14 +108,14 @@ def verdict(entry: Entry, comparisons: int) -> str:
     assert pair is not None
     best, found = (
         pair.second.name,
-        f"{entry.run.name}: {_signed(float(pair.sums.mean[0]))} on {pair.n:,} common examples",
+        f"{entry.run.name}: {signed(float(pair.sums.mean[0]))} on {pair.n:,} common examples",
     )
     if settle is None:
         return f"{found}, and one example has no standard error."
     if settle.examples == math.inf:
         return f"{found}: no difference to {best} was found, and no number of network evaluations would make one."
     level = f" at the level of {comparisons} comparisons" if comparisons > 1 else ""
-    text = f"{found} is not significant; about {settle.examples:,.0f} examples, {_round(settle.nfe)} nfe in both runs together, would make a difference of this size significant{level}"
+    text = f"{found} is not significant; about {settle.examples:,.0f} examples, {rounded(settle.nfe)} nfe in both runs together, would make a difference of this size significant{level}"
     return f"{text}{_limit(settle, pair)}."
 
 
@@ -121,9 +130,7 @@ def _limit(settle: Settle, pair: Paired) -> str:
         return f"{text}; measured with bound.draws=2, a comparison knows whether more draws of them would do"
     if math.isinf(settle.draws):
         return f"{text}, which alone differ too much: no number of draws of them would do"
-    return (
-        f"{text}: {math.ceil(settle.draws)} times as many draws of all of them would do, {_round(settle.draws_nfe)} nfe"
-    )
+    return f"{text}: {math.ceil(settle.draws)} times as many draws of all of them would do, {rounded(settle.draws_nfe)} nfe"
 
 
 def conditions(entries: Sequence[Entry]) -> list[str]:
@@ -186,10 +193,10 @@ def seeds(groups: Sequence[Group], unit: Unit) -> list[str]:
             str(group.seeds),
             f"{group.mean:.4f}",
             spread,
-            _error(group.evaluation_se),
+            error(group.evaluation_se),
             *_against(against, p),
         ]
-        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+        lines.append("| " + " | ".join(map(cell, cells)) + " |")
     if any(group.seeds == 1 for group in groups):
         lines += ["", "With one seed the spread between seeds is unknown, and so is a difference over seeds."]
     return lines
@@ -198,8 +205,8 @@ def seeds(groups: Sequence[Group], unit: Unit) -> list[str]:
 def _against(against: Versus | None, p: float) -> list[str]:
     if against is None:
         return ["best", "", ""]
-    over = "unknown" if math.isnan(against.between_half) else _mark(f"± {_number(against.between_half)}", p < ALPHA)
-    return [_signed(against.difference), over, f"± {_number(against.evaluation_half)}"]
+    over = "unknown" if math.isnan(against.between_half) else _mark(f"± {number(against.between_half)}", p < ALPHA)
+    return [signed(against.difference), over, f"± {number(against.evaluation_half)}"]
 
 
 def _heads(space: Sequence[str]) -> str:
@@ -207,48 +214,5 @@ def _heads(space: Sequence[str]) -> str:
     return "".join(f" {name.replace('_', ' ')} |" for name in space)
 
 
-def _interval(differences: Differences, i: int) -> str:
-    mean, low, high = (float(x[i]) for x in (differences.mean, differences.low, differences.high))
-    if math.isnan(low):
-        return _signed(mean)
-    form = "+.4f" if mean == low == high == 0 or max(abs(low), abs(high)) >= 5e-4 else "+.1e"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-4 else f"{value:+.1e}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if value == 0 or value >= 5e-4 else f"{value:.1e}"
-
-
-def _value(value: float, se: float) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:.4f}" if math.isnan(se) else f"{value:.4f} ± {se:.4f}"
-
-
-def _error(se: float) -> str:
-    return "" if math.isnan(se) else f"± {_number(se)}"
-
-
 def _mark(text: str, significant: bool) -> str:
     return text + "*" * significant
-
-
-def _round(value: float) -> str:
-    """Two significant digits, in full."""
-    if not math.isfinite(value):
-        return "an unknown number of"
-    step = 10 ** max(len(str(int(abs(value)))) - 2, 0)
-    return f"{round(value / step) * step:,}"
-
-
-def _cell(text: str) -> str:
-    """A | would end a cell."""
-    return text.replace("|", "\\|")
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."

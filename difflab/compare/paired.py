@@ -127,7 +127,7 @@ def differ(first: Measurement, second: Measurement, a: Terms, b: Terms) -> Paire
         before = [added.sum(1, keepdims=True) for added in here]
         running = [np.cumsum(table.nats[:, 1:], 1) + each for table, each in zip(tables, before)]
         sums.add(_minus(parts))
-        curves = [_at(table.nats, r, *where) for table, r, where in zip(tables, running, reached)]
+        curves = [spent(table.nats, r, *where) for table, r, where in zip(tables, running, reached)]
         over_log_snr.add(_minus([np.append(curve, part[:, :1], 1) for curve, part in zip(curves, parts)]))
         if (by_draw := _by_draw(tables)) is not None:
             draws.add(by_draw)
@@ -208,7 +208,7 @@ def up_to(log_snr: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return reached, share
 
 
-def _at(nats: np.ndarray, running: np.ndarray, reached: np.ndarray, share: np.ndarray) -> np.ndarray:
+def spent(nats: np.ndarray, running: np.ndarray, reached: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Sums up to each level of the grid, [n, G]; see `up_to`."""
     following = np.append(nats[:, 2:], np.zeros((len(nats), 1)), 1)  # [:, k - 1]: the term after k of them
     return running[:, reached - 1] + share * following[:, reached - 1]

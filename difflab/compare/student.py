@@ -19,7 +19,7 @@ def p_value(t: float, df: float) -> float:
     return _incomplete_beta(df / 2, 0.5, df / (df + t * t)) if math.isfinite(t) else 0.0
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)
 def quantile(df: float, alpha: float = ALPHA) -> float:
     """The t that |T| exceeds with probability `alpha`, relative error below 1e-12; NaN for df <= 0 (or NaN)."""
     if not df > 0:

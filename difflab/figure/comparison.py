@@ -35,7 +35,7 @@ def forest(entries: Sequence[Entry], path: Path) -> Path | None:
         axes = figure.subplots()
         many = ", over all pairs of runs together (Holm)" if len(pairs) > 1 else ""
         facts = f"95% intervals, paired; filled: significant{many}{_left_out(shown, pairs)}"
-        _heading(figure, f"Difference to {_brief(best.name)}", facts)
+        _heading(figure, f"Difference to {brief(best.name)}", facts)
         for row, (entry, pair) in enumerate(shown):
             mean, half = float(pair.sums.mean[0]), float(pair.sums.half[0])
             axes.errorbar(
@@ -43,7 +43,7 @@ def forest(entries: Sequence[Entry], path: Path) -> Path | None:
                 color=TOTAL, markerfacecolor=TOTAL if entry.significant else "white",
             )  # fmt: skip
         axes.axvline(0, color="#222222", linewidth=1)
-        axes.set_yticks(range(len(shown)), [_brief(entry.run.name) for entry, _ in shown])
+        axes.set_yticks(range(len(shown)), [brief(entry.run.name) for entry, _ in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(f"{best.unit.label} more than the best run ({best.bound:.4f})")
@@ -59,7 +59,7 @@ def over_t(entries: Sequence[Entry], path: Path) -> Path | None:
     with canvas(path, 8.0, 7.4) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
         facts = f"paired, 95% bands, T = {best.label}; the area of the upper curves is the difference"
-        head(above, f"Difference to {_brief(best.name)}, over t", facts + _left_out(shown, pairs))
+        head(above, f"Difference to {brief(best.name)}, over t", facts + _left_out(shown, pairs))
         for (name, pair, steps), colour in zip(shown, COLOURS):
             edges = steps.edges.astype(float)
             width = np.log(edges[1:] / edges[:-1])
@@ -86,7 +86,7 @@ def over_log_snr(entries: Sequence[Entry], path: Path) -> Path | None:
     with canvas(path, 8.0, 4.8) as figure:
         axes = figure.subplots()
         facts = "paired, 95% bands; begins with $L_0$, the mark at the end is the bound ($L_T$ added)"
-        head(axes, f"Difference to {_brief(best.name)}, over log-SNR", facts + _left_out(shown, pairs))
+        head(axes, f"Difference to {brief(best.name)}, over log-SNR", facts + _left_out(shown, pairs))
         low, high = math.inf, -math.inf
         for (name, pair), colour in zip(shown, COLOURS):
             level, inner = pair.grid[1:-1], slice(1, -1)
@@ -128,14 +128,14 @@ def _with_prior(pair: Paired, over: Differences) -> Differences:
 def _total(name: str, pair: Paired) -> str:
     half = float(pair.sums.half[0])
     error = f" ± {half:.4f}" if math.isfinite(half) else ""
-    return f"{_brief(name)}: {float(pair.sums.mean[0]):+.4f}{error}"
+    return f"{brief(name)}: {float(pair.sums.mean[0]):+.4f}{error}"
 
 
 def _left_out(shown: Sequence[object], pairs: Sequence[object]) -> str:
     return f"; the {len(shown)} nearest of {len(pairs)} runs" if len(shown) < len(pairs) else ""
 
 
-def _brief(name: str) -> str:
+def brief(name: str) -> str:
     """A label that a figure has room for; $ would begin a formula."""
     name = name if len(name) <= 48 else f"{name[:30]}…{name[-17:]}"
     return name.replace("$", r"\$")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
+from ..compare import told
 from ..compare.comparable import FP32
+from ..compare.effects import effect_table, effects, share_table
 from ..compare.markdown import page
+from ..compare.measurement import Measurement
 from ..compare.names import directories, distinguishing, job_directories, labels
-from ..compare.ranking import Entry, log_snr_table, rank, table, term_table
+from ..compare.parts import chains
+from ..compare.ranking import log_snr_table, rank, table, term_table
 from ..compare.seeds import Group, groups
 from ..compare.sources import Sources, as_they_are, configuration, measured_alike
 from ..figure.comparison import forest, over_log_snr, over_t
+from ..figure.effects import effects as draw_effects
 from ..files import write_atomically
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     default = {**config["bound"], "precision": _precision(config)}
     runs = [(d, names[d]) for d in found]
     sources = measured_alike(runs, default, evaluate, _say, typed=config.get("typed", ()))
-    print(_written(sources, run_dir, {}), flush=True)
+    print(_written(sources, found, run_dir, {}), flush=True)
     return {"comparison": str(run_dir / "comparison.md")}
 
 
@@ -46,30 +51,33 @@ def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
     """
     found = job_directories(multirun_dir)
     names = labels(found)
-    return _written(as_they_are([(d, names[d]) for d in found]), multirun_dir, not_defined or {})
+    return _written(as_they_are([(d, names[d]) for d in found]), found, multirun_dir, not_defined or {})
 
 
-def _written(sources: Sources, out: Path, not_defined: Mapping[str, str]) -> str:
+def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Mapping[str, str]) -> str:
     """comparison.md (returned), the tables and the figures."""
     lost = [run for run in sources.measured if not math.isfinite(run.bound)]
     kept = [run for run in sources.measured if math.isfinite(run.bound)]
     sources = replace(sources, failed=sources.failed | {run.name: "its bound is not finite" for run in lost})
-    entries = rank(kept)
-    text = page(entries, sources, _seeds(entries), not_defined)
+    entries, groups = rank(kept), _seeds(kept)
+    found = effects(groups, jobs)
+    text = page(entries, sources, groups, not_defined, told.blocks(found, kept, chains(kept)))
     write_atomically(out / "comparison.md", lambda file: file.write(text + "\n"))
     columns = {
-        "comparison": table(entries), "comparison_terms": term_table(entries), "comparison_log_snr": log_snr_table(entries)
+        "comparison": table(entries), "comparison_terms": term_table(entries), "comparison_log_snr": log_snr_table(entries),
+        "comparison_effects": effect_table(found), "comparison_shares": share_table(found),
     }  # fmt: skip
     for name, values in columns.items():
         if values:
             tables.save(out / f"{name}.csv", values)
     for name, draw in (("ranking", forest), ("per_t", over_t), ("log_snr", over_log_snr)):
         draw(entries, out / "figures" / f"comparison_{name}.png")
+    if kept:
+        draw_effects(found.views, out / "figures" / "comparison_effects.png", kept[0].unit.label)
     return text
 
 
-def _seeds(entries: list[Entry]) -> list[Group]:
-    runs = [entry.run for entry in entries]
+def _seeds(runs: list[Measurement]) -> list[Group]:
     names = distinguishing([run.directory for run in runs], without=("seed",))
     return groups(runs, [configuration(run.directory) for run in runs], [names[run.directory] for run in runs])
 
