@@ -325,18 +325,18 @@ def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) 
             prepared.undo()
         raise
     finally:
-        compared = _compare(plan.directory, plan.asked)
         failed = outcome(plan.directory, FAILED)
+        compared = _compare(plan.directory, bool(failed) and plan.task == "train", plan.asked)
         for name, message in failed.items():
             print(f"job {name} failed: {message}", file=sys.stderr)
     jobs = [path for path in plan.directory.iterdir() if (path / ".hydra").is_dir()]
     return 0 if compared and jobs and not failed else 1
 
 
-def _compare(directory: Path, asked: sweep.Plan | None) -> bool:
-    """Write and print the comparison of a sweep; False if it could not be made."""
+def _compare(directory: Path, lost: bool, asked: sweep.Plan | None) -> bool:
+    """Write and print the comparison of a sweep; False if it could not be made. `lost`: trainings failed, which it tells."""
     not_defined = outcome(directory, NOT_DEFINED) | (sweep.not_defined(asked) if asked else {})
-    if not not_defined and not any(directory.glob("*/result.json")):
+    if not lost and not not_defined and not any(directory.glob("*/result.json")):
         return True  # no job of the sweep trained
     try:
         from .task.compare import write

@@ -571,6 +571,19 @@ def test_a_refused_pair_is_skipped_and_listed(
     assert "not defined" in capsys.readouterr().out
 
 
+def test_a_sweep_of_which_every_job_failed_still_leaves_its_comparison(
+    calls: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+        raise RuntimeError("the wheel came off")
+
+    stand_in(monkeypatch, run)
+    assert main(["-m", "seed=0,1"]) == 1
+    for name in ("comparison.md", "comparison.html"):
+        text = (sweep_directory(tmp_path) / name).read_text()
+        assert "No job finished" in text and text.count("the wheel came off") >= 2
+
+
 def test_a_sweep_of_nothing_but_refused_pairs_fails(calls: list[Any]) -> None:
     assert main(["-m", "objective=simple", "variance=learned_range,learned_diagonal"]) == 1
     assert calls == []

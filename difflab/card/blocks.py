@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from ..report.page import still
 
@@ -50,7 +51,17 @@ def markdown(blocks: Sequence[Block]) -> str:
 
 def html(blocks: Sequence[Block], title: str, directory: Path) -> str:
     """One file that holds its pictures, asks for nothing and runs no script."""
-    return still(title, "\n".join(HTML[type(block)](block, directory) for block in blocks))
+    return still(title, body(blocks, directory))
+
+
+def body(blocks: Sequence[Block], directory: Path) -> str:
+    """Markup, every text escaped."""
+    return "\n".join(HTML[type(block)](block, directory) for block in blocks)
+
+
+def data(block: Block, directory: Path) -> dict[str, Any]:
+    """What a page's script makes a block of: {its kind: ...}."""
+    return DATA[type(block)](block, directory)
 
 
 def _table(block: Table) -> str:
@@ -76,10 +87,13 @@ def _row(cells: Sequence[str], tag: str) -> str:
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
+def _source(block: Picture, directory: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode((directory / block.path).read_bytes()).decode()}"
+
+
 def _figure(block: Picture, directory: Path) -> str:
-    image = base64.b64encode((directory / block.path).read_bytes()).decode()
     caption = escape(block.caption)
-    return f'<figure class="plate"><img alt="{caption}" src="data:image/png;base64,{image}"><figcaption>{caption}</figcaption></figure>'
+    return f'<figure class="plate"><img alt="{caption}" src="{_source(block, directory)}"><figcaption>{caption}</figcaption></figure>'
 
 
 HTML: dict[type, Callable[..., str]] = {
@@ -91,4 +105,12 @@ HTML: dict[type, Callable[..., str]] = {
         f"<tbody>{''.join(_row(row, 'td') for row in block.rows)}</tbody></table></div>"
     ),
     Picture: _figure,
+}
+
+DATA: dict[type, Callable[..., dict[str, Any]]] = {
+    Heading: lambda block, _: {"heading": block.text},
+    Text: lambda block, _: {"text": block.text},
+    Bullets: lambda block, _: {"items": list(block.items)},
+    Table: lambda block, _: {"head": list(block.head), "rows": [list(row) for row in block.rows]},
+    Picture: lambda block, directory: {"src": _source(block, directory), "caption": block.caption},
 }

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ..card.blocks import Block, markdown
+from ..card.blocks import Block, Bullets, Heading, Table, Text, markdown
 from ..gaussian import Unit
 from .paired import SUMS, Paired
 from .ranking import Entry, Settle, space_terms
 from .seeds import Group, Versus, versus
 from .sources import Sources
 from .student import ALPHA, against_the_best, pairs_of
-from .words import cell, error, interval, number, rounded, sentence, signed, value
+from .words import error, interval, number, rounded, sentence, signed, value
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the comparison; in Markdown only a `headed` one has its title."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
+    headed: bool = False
 
 
 def page(
@@ -20,29 +31,31 @@ def page(
     sources: Sources,
     groups: Sequence[Group],
     not_defined: Mapping[str, str],
-    more: Sequence[Block] = (),
+    more: Sequence[Section] = (),
 ) -> str:
-    """comparison.md."""
-    lines: list[str] = []
-    if entries:
-        lines += [
-            *ranking(entries),
-            *parts(entries),
-            *verdicts(entries),
-            *conditions(entries),
-            *noise(entries),
-            *seeds(groups, entries[0].run.unit),
-        ]
-        lines += ["", markdown(more).rstrip()] if more else []
-    else:
-        lines.append("No job finished, so there is nothing to compare.")
-    lines += [f"\nmeasured again: {note}." for note in sources.notes]
-    lines += [f"\nfailed: {name}: {sentence(why)}" for name, why in sources.failed.items()]
-    lines += [f"\nnot defined: {name}: {why}" for name, why in not_defined.items()]
-    return "\n".join(lines)
+    """comparison.md, without the new line at its end."""
+    blocks: list[Block] = []
+    for section in [*sections(entries, groups), *more]:
+        blocks += [Heading(section.title), *section.blocks] if section.headed and section.blocks else section.blocks
+    text = markdown(blocks).rstrip()
+    text += "".join(f"\n\nmeasured again: {note}." for note in sources.notes)
+    text += "".join(f"\n\nfailed: {name}: {sentence(why)}" for name, why in sources.failed.items())
+    return text + "".join(f"\n\nnot defined: {name}: {why}" for name, why in not_defined.items())
 
 
-def ranking(entries: Sequence[Entry]) -> list[str]:
+def sections(entries: Sequence[Entry], groups: Sequence[Group]) -> list[Section]:
+    """What the runs themselves say; without any, that."""
+    if not entries:
+        return [Section("ranking", "Ranking", [Text("No job finished, so there is nothing to compare.")])]
+    return [
+        Section("ranking", "Ranking", ranking(entries)),
+        Section("parts", "Where the differences lie", parts(entries)),
+        Section("certainty", "How sure that is", [*verdicts(entries), *conditions(entries), *noise(entries)]),
+        Section("seeds", "Over seeds", seeds(groups, entries[0].run.unit)),
+    ]
+
+
+def ranking(entries: Sequence[Entry]) -> list[Block]:
     run, many, space = entries[0].run, len(entries) > 2, space_terms(entries)
     key, label = run.unit.key, run.unit.label
     counts = sorted({len(entry.run.index) for entry in entries})
@@ -57,50 +70,41 @@ def ranking(entries: Sequence[Entry]) -> list[str]:
         if many
         else "; * is significant at 5%."
     )
-    lines = [
-        text,
-        "",
-        f"| run | {label} | L_T | sum L_(t-1) | L_0 |{_heads(space)} optimal variance | difference to best |",
-        "|---|---|---|---|---|---|---|" + "---|" * len(space),
-    ]
+    rows = []
     for entry in entries:
         names = (key, "transition_kl", "decoder_nll", *space)
         values = [value(entry.run.value(n), entry.run.value(f"{n}_se")) for n in names]
         optimal = value(entry.run.value(f"{key}_optimal_variance"), entry.run.value(f"{key}_optimal_variance_se"))
         gap = "best" if entry.paired is None else interval(entry.paired.sums, 0) + "*" * entry.significant
-        cells = [entry.run.name, values[0], f"{entry.run.value('prior_kl'):.2g}", *values[1:], optimal, gap]
-        lines.append("| " + " | ".join(map(cell, cells)) + " |")
-    return lines
+        rows.append([entry.run.name, values[0], f"{entry.run.value('prior_kl'):.2g}", *values[1:], optimal, gap])
+    head = ["run", label, "L_T", "sum L_(t-1)", "L_0", *_heads(space), "optimal variance", "difference to best"]
+    return [Text(text), Table(head, rows)]
 
 
-def parts(entries: Sequence[Entry]) -> list[str]:
+def parts(entries: Sequence[Entry]) -> list[Block]:
     """Where each difference lies."""
     if len(entries) < 2:
         return []
-    lines = ["", "Paired differences to the best by part, each with its 95% interval:", ""]
-    space = space_terms(entries)
-    lines += [f"| run | L_T | sum L_(t-1) | L_0 |{_heads(space)}".rstrip(), "|---|---|---|---|" + "---|" * len(space)]
+    space, rows = space_terms(entries), []
     for entry in entries:
         if pair := entry.paired:
             places = [pair.place(name) for name in (*SUMS[1:], *space)]
-            cells = [cell(entry.run.name), *("" if i is None else interval(pair.sums, i) for i in places)]
-            lines.append("| " + " | ".join(cells) + " |")
+            rows.append([entry.run.name, *("" if i is None else interval(pair.sums, i) for i in places)])
+    said: list[Block] = [
+        Text("Paired differences to the best by part, each with its 95% interval:"),
+        Table(["run", "L_T", "sum L_(t-1)", "L_0", *_heads(space)], rows),
+    ]
     other = [entry.run.name for entry in entries if entry.paired and entry.paired.per_step is None]
     if other:
-        lines += [
-            "",
-            f"Another number of steps than the best run's, so no term has a partner; over log SNR they compare: {', '.join(other)}.",
-        ]
-    return lines
+        alone = "Another number of steps than the best run's, so no term has a partner; over log SNR they compare:"
+        said.append(Text(f"{alone} {', '.join(other)}."))
+    return said
 
 
-def verdicts(entries: Sequence[Entry]) -> list[str]:
+def verdicts(entries: Sequence[Entry]) -> list[Block]:
     """What is not significant, and what would settle it."""
-    lines = []
-    for entry in entries:
-        if entry.paired and not entry.significant:
-            lines.append(f"- {verdict(entry, len(entries) - 1)}")
-    return ["", "Not significant:", "", *lines] if lines else []
+    lines = [verdict(entry, len(entries) - 1) for entry in entries if entry.paired and not entry.significant]
+    return [Text("Not significant:"), Bullets(lines)] if lines else []
 
 
 def verdict(entry: Entry, comparisons: int) -> str:
@@ -133,20 +137,21 @@ def _limit(settle: Settle, pair: Paired) -> str:
     return f"{text}: {math.ceil(settle.draws)} times as many draws of all of them would do, {rounded(settle.draws_nfe)} nfe"
 
 
-def conditions(entries: Sequence[Entry]) -> list[str]:
+def conditions(entries: Sequence[Entry]) -> list[Block]:
     """Which bounds are of p(x|y), where others are of p(x)."""
     given = {entry.run.name: entry.run.result.get("condition") for entry in entries}
     told = [f"{name} (the {what})" for name, what in given.items() if what]
     if len(set(given.values())) < 2:
         return []
     return [
-        "",
-        f"Not the same quantity: -log p(x|y), given y, in {', '.join(told)}; -log p(x) in the others. On average they differ by "
-        "I(x; y), at most the entropy of y, even if both models are exact.",
+        Text(
+            f"Not the same quantity: -log p(x|y), given y, in {', '.join(told)}; -log p(x) in the others. On average they differ by "
+            "I(x; y), at most the entropy of y, even if both models are exact."
+        )
     ]
 
 
-def noise(entries: Sequence[Entry]) -> list[str]:
+def noise(entries: Sequence[Entry]) -> list[Block]:
     """What was not alike, and what that means."""
     lines = []
     for entry in entries:
@@ -155,51 +160,43 @@ def noise(entries: Sequence[Entry]) -> list[str]:
             continue
         seeds = [m.result.get("bound_seed") for m in (pair.first, pair.second)]
         if seeds[0] != seeds[1]:
-            lines.append(f"- {entry.run.name}: its noise is not the best run's (bound.seed={seeds[0]} and {seeds[1]}).")
+            lines.append(f"{entry.run.name}: its noise is not the best run's (bound.seed={seeds[0]} and {seeds[1]}).")
         elif pair.per_step is None or pair.first.label != pair.second.label:  # drawn levels and those of a chain
-            lines.append(f"- {entry.run.name}: its t are other levels than the best run's, so they share no noise.")
+            lines.append(f"{entry.run.name}: its t are other levels than the best run's, so they share no noise.")
         elif not pair.common_noise:
             lines.append(
-                f"- {entry.run.name}: {pair.per_step.shared:.0%} of the (example, t) evaluated in either run were evaluated in both, the others "
+                f"{entry.run.name}: {pair.per_step.shared:.0%} of the (example, t) evaluated in either run were evaluated in both, the others "
                 "share no noise."
             )
         if pair.n < max(len(pair.first.index), len(pair.second.index)):
-            lines.append(f"- {entry.run.name}: {pair.n:,} examples are common to both, the others are left out.")
-    return (
-        ["", "Not in common (the intervals hold, they are only wider than they could be):", "", *lines] if lines else []
-    )
+            lines.append(f"{entry.run.name}: {pair.n:,} examples are common to both, the others are left out.")
+    what = "Not in common (the intervals hold, they are only wider than they could be):"
+    return [Text(what), Bullets(lines)] if lines else []
 
 
-def seeds(groups: Sequence[Group], unit: Unit) -> list[str]:
+def seeds(groups: Sequence[Group], unit: Unit) -> list[Block]:
     """Training again beside measuring again."""
     if not any(group.seeds > 1 for group in groups):
-        return ["", "One seed each: how much training again would change is not known, and no interval above holds it."]
+        return [
+            Text("One seed each: how much training again would change is not known, and no interval above holds it.")
+        ]
     ordered = sorted(groups, key=lambda group: group.mean)
-    lines = [
-        "",
+    text = (
         f"Over seeds, {unit.label}. `between seeds` is the standard deviation of the bound from one training to the next, the part of the "
         "evaluation taken out; `evaluation` is the standard error of the mean on these examples. Neither holds the other. * is significant at 5% over all pairs of "
-        "configurations together (Holm).",
-        "",
-        "| configuration | seeds | mean | between seeds | evaluation | difference to best | over seeds (Welch) | on these examples |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+        "configurations together (Holm)."
+    )
     pairs = [versus(group, ordered[0]) for group in ordered[1:]]
-    adjusted = [math.nan, *against_the_best([pair.p for pair in pairs])]
+    adjusted, rows = [math.nan, *against_the_best([pair.p for pair in pairs])], []
     for group, against, p in zip(ordered, [None, *pairs], adjusted):
         spread = f"{group.spread:.4f}" if group.seeds > 1 else "unknown"
-        cells = [
-            group.name,
-            str(group.seeds),
-            f"{group.mean:.4f}",
-            spread,
-            error(group.evaluation_se),
-            *_against(against, p),
-        ]
-        lines.append("| " + " | ".join(map(cell, cells)) + " |")
+        measured = [f"{group.mean:.4f}", spread, error(group.evaluation_se)]
+        rows.append([group.name, str(group.seeds), *measured, *_against(against, p)])
+    over = ["difference to best", "over seeds (Welch)", "on these examples"]
+    said = [Text(text), Table(["configuration", "seeds", "mean", "between seeds", "evaluation", *over], rows)]
     if any(group.seeds == 1 for group in groups):
-        lines += ["", "With one seed the spread between seeds is unknown, and so is a difference over seeds."]
-    return lines
+        said.append(Text("With one seed the spread between seeds is unknown, and so is a difference over seeds."))
+    return said
 
 
 def _against(against: Versus | None, p: float) -> list[str]:
@@ -209,9 +206,9 @@ def _against(against: Versus | None, p: float) -> list[str]:
     return [signed(against.difference), over, f"± {number(against.evaluation_half)}"]
 
 
-def _heads(space: Sequence[str]) -> str:
+def _heads(space: Sequence[str]) -> list[str]:
     """Columns for what spaces add."""
-    return "".join(f" {name.replace('_', ' ')} |" for name in space)
+    return [name.replace("_", " ") for name in space]
 
 
 def _mark(text: str, significant: bool) -> str:

@@ -41,7 +41,7 @@ def as_they_are(names: Sequence[tuple[Path, str]]) -> Sources:
         if (directory / "result.json").exists():
             measured.append(read_own(directory, name))
         else:
-            failed[name] = "it has no result"
+            failed[name] = unfinished(directory)
     check_comparable([(m.directory, facts(m.result, configuration(m.directory))) for m in measured])
     return Sources(measured, failed)
 
@@ -63,7 +63,7 @@ def measured_alike(
     why: dict[Path, str] = {}
     for directory, name in names:
         if not (directory / "result.json").exists():
-            why[directory] = "it has no result"
+            why[directory] = unfinished(directory)
             continue
         try:
             own[directory] = read_own(directory, name)
@@ -99,6 +99,15 @@ def measured_alike(
             failed[name] = f"{why[directory]}, and {error}"
     check_comparable([(m.directory, facts(m.result, configuration(m.directory))) for m in measured])
     return Sources(measured, failed, notes)
+
+
+def unfinished(directory: Path) -> str:
+    """Why a run has no result: what its job said, if it failed and did not just end."""
+    try:
+        message = json.loads((directory / "failed.json").read_bytes())["message"]
+    except UNREADABLE:
+        return "it has no result"
+    return f"it has no result: {str(message).strip().rstrip('.')}"
 
 
 def trained(directory: Path) -> dict[str, Any]:

@@ -20,34 +20,39 @@ CHAINS = 6  # whose t are listed
 
 def blocks(found: Effects, runs: Sequence[Measurement], chains: Mapping[str, Measurement]) -> list[Block]:
     """The section of comparison.md: the first view in full and, where that leaves cells out, all cells on a log scale."""
+    said, told = lead(found, runs), views(found, runs, chains)
+    first = next(iter(told), None)
+    for view in found.views:
+        if view.name == first or (found.left_out and view.log):
+            said += [Heading(view.name[0].upper() + view.name[1:], 3)] if found.left_out else []
+            said += told[view.name]
+    return said
+
+
+def lead(found: Effects, runs: Sequence[Measurement]) -> list[Block]:
+    """What holds for all views, and what cannot be said; nothing where nothing was varied."""
     if not found.factors or not runs:
         return []
-    said: list[Block] = [Heading("Which choice moves which term"), *(Text(note) for note in found.notes)]
-    if not found.views:
-        return [
-            *said,
-            Text("No factor has two levels among the runs that were measured, so there are no effects to tell."),
-        ]
-    said.append(Text(method(found)))
-    shown = [found.views[0]]
-    if found.left_out:
-        shown += [view for view in found.views if view.log]
-    for view in shown:
-        if len(shown) > 1:
-            said.append(Heading(view.name[0].upper() + view.name[1:], 3))
-            said += [Text(left_out(found))] if view is shown[0] else []
-        said += of_view(view, runs, chains if view is shown[0] else {}, found.edges)
-    return said
+    nothing = "No factor has two levels among the runs that were measured, so there are no effects to tell."
+    return [Text(method(found))] if found.views else [*map(Text, found.notes), Text(nothing)]
+
+
+def views(found: Effects, runs: Sequence[Measurement], chains: Mapping[str, Measurement]) -> dict[str, list[Block]]:
+    """{view: its blocks}."""
+    told = {view.name: of_view(view, runs, chains, found.edges) for view in found.views}
+    if told:
+        first = [Text(left_out(found))] if found.left_out else []
+        told[found.views[0].name][:0] = [*first, *map(Text, found.notes)]
+    return told
 
 
 def method(found: Effects) -> str:
     view = found.views[0]
-    unit = "the unit per dimension"
     text = (
         f"Least squares over the {len(view.names)} cells that exist, each the mean of its trainings and of equal weight; effects add up to 0 over a "
         f"factor's levels. In brackets the 95% interval over examples, paired, of these very networks; `seeds` is half the 95% interval over "
         f"trainings{'' if np.isfinite(view.trainings).any() else ', unknown here (one seed each)'}: neither holds the other, and neither is corrected for the "
-        f"number of effects. Shares are of the variation between cells (sums of squares, type II), part by part, in {unit} squared."
+        f"number of effects. Shares are of the variation between cells (sums of squares, type II), part by part; `spread` is its size, a standard deviation."
     )
     if view.borrowed:
         text += f" {view.borrowed} cell{'s' * (view.borrowed > 1)} of one training {'are' if view.borrowed > 1 else 'is'} taken to scatter from seed to seed as the others do."
@@ -181,7 +186,7 @@ def shares(view: View, unit: str) -> Table:
     scale = "ln" if view.log else unit
     head = [
         "part",
-        f"standard deviation between cells ({scale})",
+        f"spread ({scale})",
         *(m.name for m in view.movements if m.df),
         *(name for name, _ in extra),
     ]

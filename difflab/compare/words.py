@@ -45,10 +45,5 @@ def rounded(value: float) -> str:
     return f"{round(value / step) * step:,}"
 
 
-def cell(text: str) -> str:
-    """A | would end a cell."""
-    return text.replace("|", "\\|")
-
-
 def sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."

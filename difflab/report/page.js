@@ -89,26 +89,6 @@ function how(body) {
 
 // -- the whole --------------------------------------------------------------------------------------------------------
 
-function bar() {
-  const box = document.getElementById("runs");
-  for (const run of runs) {
-    const input = el("input", { type: "checkbox", value: run.index, onchange: () => { run.shown = input.checked; update(); } });
-    input.checked = run.shown;
-    box.append(el("label", {}, input, named(run)));
-  }
-  document.getElementById("chooser").hidden = !many;
-  document.addEventListener("click", (event) => {
-    for (const menu of document.querySelectorAll(".bar details[open]")) if (!menu.contains(event.target)
-      || event.target.closest("nav a")) menu.open = false;
-  });
-  const button = document.getElementById("theme");
-  const dark = () => (document.documentElement.dataset.theme
-    || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const name = () => { button.textContent = dark() ? "Light" : "Dark"; };
-  button.addEventListener("click", () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; name(); });
-  name();
-}
-
 headline();
 chapter("Bound");
 if (many && FACTORS.length) section("groups", "Means of groups", "Runs that agree in their choices (View says in which), their mean and the standard deviation between them: with only the seed left to differ, what another seed may change. It is not the error of a difference; task=compare says that.", grouping);
@@ -143,14 +123,4 @@ chapter("Runs", true);
 section("configuration", "Configuration", many ? "The keys in which the runs shown differ." : null, configuration);
 section("how", "What was measured, and how", null, how);
 viewing();
-bar();
-update();
-let width = window.innerWidth;
-let waiting = null;
-window.addEventListener("resize", () => {
-  if (window.innerWidth === width) return; // a phone's address bar
-  width = window.innerWidth;
-  clearTimeout(waiting);
-  waiting = setTimeout(update, 120);
-});
-document.documentElement.dataset.ready = "true";
+begin();

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from ..console import is_space_term
 
 HERE = Path(__file__).parent
-SCRIPTS = ("chart.js", "parts.js", "view.js", "terms.js", "insight.js", "mapping.js", "page.js")
+SCRIPTS = ("chart.js", "parts.js", "view.js", "terms.js", "insight.js", "mapping.js", "shell.js", "page.js")
 # A page opened from a disk needs nothing from anywhere, so the browser is told to refuse everything but the page's own
 # script, known by its hash: a second guard behind the escaping of names that come from runs.
 POLICY = (
@@ -22,11 +23,16 @@ POLICY = (
 
 
 def render(report: dict[str, Any]) -> str:
-    """The page. Everything that came from a run is data in it (JSON, or escaped text), never markup or script."""
-    script = "\n".join(_asset(name) for name in SCRIPTS)
-    name = title(report)
-    parts = {"title": escape(name), "script": script, "data": embedded(report), "totals": totals(report)}
-    return _shell(name, _filled("page.html", parts), _hash(script))
+    """The page of a report."""
+    return script_page(title(report), report, SCRIPTS, totals(report))
+
+
+def script_page(title: str, data: Any, scripts: Sequence[str], plain: str) -> str:
+    """The page that `scripts` (assets) draw of `data`. Everything that came from a run is data in it (JSON, or escaped text),
+    never markup or script. `plain`: markup for a reader without scripts."""
+    script = "\n".join(_asset(name) for name in scripts)
+    parts = {"title": escape(title), "script": script, "data": embedded(data), "plain": plain}
+    return _shell(title, _filled("page.html", parts), _hash(script))
 
 
 def still(title: str, body: str) -> str:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
-from ..compare import told
+from ..card.blocks import Picture
+from ..compare import told, variances
 from ..compare.comparable import FP32
-from ..compare.effects import effect_table, effects, share_table
-from ..compare.markdown import page
+from ..compare.effects import Effects, effect_table, effects, share_table
+from ..compare.markdown import Section, page, sections
 from ..compare.measurement import Measurement
 from ..compare.names import directories, distinguishing, job_directories, labels
 from ..compare.parts import chains
-from ..compare.ranking import log_snr_table, rank, table, term_table
+from ..compare.ranking import Entry, log_snr_table, rank, table, term_table
 from ..compare.seeds import Group, groups
 from ..compare.sources import Sources, as_they_are, configuration, measured_alike
 from ..figure.comparison import forest, over_log_snr, over_t
 from ..figure.effects import effects as draw_effects
 from ..files import write_atomically
+from ..report import comparison as html
+
+CAPTIONS = {
+    "ranking": "Each run's difference to the best, with its 95% interval over examples.",
+    "effects": "What moves which part of the bound, and by how much.",
+    "log_snr": "How the differences to the best add up over log SNR, an axis that all chains share.",
+    "per_t": "Where on the chain they lie; the runs whose T is the best run's.",
+}
 
 if TYPE_CHECKING:
     from ..config.schema import Option
@@ -40,8 +49,18 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     default = {**config["bound"], "precision": _precision(config)}
     runs = [(d, names[d]) for d in found]
     sources = measured_alike(runs, default, evaluate, _say, typed=config.get("typed", ()))
-    print(_written(sources, found, run_dir, {}), flush=True)
+    print(_written(sources, found, run_dir, _not_defined(config["runs"])), flush=True)
     return {"comparison": str(run_dir / "comparison.md")}
+
+
+def _not_defined(given: str | Sequence[str]) -> dict[str, str]:
+    """The cells that the sweeps among the given directories have skipped."""
+    from ..job import NOT_DEFINED, outcome
+
+    sweeps = [
+        Path(path) for path in ([given] if isinstance(given, str) else given) if not (Path(path) / ".hydra").is_dir()
+    ]
+    return {name: why for sweep in sweeps for name, why in outcome(sweep, NOT_DEFINED).items()}
 
 
 def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
@@ -55,26 +74,58 @@ def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
 
 
 def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Mapping[str, str]) -> str:
-    """comparison.md (returned), the tables and the figures."""
+    """comparison.md (returned), comparison.html, the tables and the figures."""
     lost = [run for run in sources.measured if not math.isfinite(run.bound)]
     kept = [run for run in sources.measured if math.isfinite(run.bound)]
     sources = replace(sources, failed=sources.failed | {run.name: "its bound is not finite" for run in lost})
-    entries, groups = rank(kept), _seeds(kept)
-    found = effects(groups, jobs)
-    text = page(entries, sources, groups, not_defined, told.blocks(found, kept, chains(kept)))
+    entries, seeds = rank(kept), _seeds(kept)
+    ranked = [entry.run for entry in entries]
+    found = effects(seeds, jobs)
+    other = Section("variances", "The same means with other variances", variances.blocks(ranked), headed=True)
+    title, by_chain = "Which choice moves which term", chains(ranked)
+    more = [Section("effects", title, told.blocks(found, ranked, by_chain), headed=True), other]
+    text = page(entries, sources, seeds, not_defined, more)
     write_atomically(out / "comparison.md", lambda file: file.write(text + "\n"))
     columns = {
         "comparison": table(entries), "comparison_terms": term_table(entries), "comparison_log_snr": log_snr_table(entries),
         "comparison_effects": effect_table(found), "comparison_shares": share_table(found),
+        "comparison_variances": variances.variance_table(ranked),
     }  # fmt: skip
     for name, values in columns.items():
         if values:
             tables.save(out / f"{name}.csv", values)
-    for name, draw in (("ranking", forest), ("per_t", over_t), ("log_snr", over_log_snr)):
+    for name, draw in (
+        ("ranking", forest),
+        ("per_t", over_t),
+        ("log_snr", over_log_snr),
+        ("effects", _draw_effects(found)),
+    ):
         draw(entries, out / "figures" / f"comparison_{name}.png")
-    if kept:
-        draw_effects(found.views, out / "figures" / "comparison_effects.png", kept[0].unit.label)
+    shown = html.Told(
+        title=f"Comparison of {len(kept)} run{'s' * (len(kept) != 1)}",
+        sections=[*sections(entries, seeds), Section("effects", title, told.lead(found, ranked)), other],
+        views=told.views(found, ranked, by_chain),
+        failed=sources.failed,
+        not_defined=not_defined,
+        unit=kept[0].unit if kept else html.Told.unit,
+        factors=found.factors,
+        levels=_levels(found, ranked, seeds),
+        pictures=[Picture(f"figures/comparison_{name}.png", caption) for name, caption in CAPTIONS.items()],
+        notes=sources.notes,
+    )
+    written = html.page(shown, out)
+    write_atomically(out / "comparison.html", lambda file: file.write(written))
     return text
+
+
+def _draw_effects(found: Effects) -> Callable[[Sequence[Entry], Path], Path | None]:
+    return lambda entries, path: draw_effects(found.views, path, entries[0].run.unit.label) if entries else None
+
+
+def _levels(found: Effects, runs: Sequence[Measurement], seeds: Sequence[Group]) -> dict[str, Mapping[str, str]]:
+    """What a row of a table that begins with a run or a configuration was varied to."""
+    of_cells = {group.name: found.levels.get(group.members[0].directory, {}) for group in seeds}
+    return of_cells | {run.name: found.levels.get(run.directory, {}) for run in runs}
 
 
 def _seeds(runs: list[Measurement]) -> list[Group]:

@@ -143,7 +143,12 @@ def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(
     text = compare.write(directory.parent, {"cell": "why"})
     assert "not defined: cell: why" in text
     assert "parameterization=v" in text
-    for name in ("comparison_per_t", "comparison_log_snr", "comparison_ranking"):
+    assert "parameterization moves 100% of its variation between cells" in text and "own | fixed_beta" in text
+    shown = (directory.parent / "comparison.html").read_text()
+    assert "not defined: cell: why" in shown and shown.count("data:image/png") == 4
+    for name in ("effects", "shares", "variances"):
+        assert (directory.parent / f"comparison_{name}.csv").is_file()
+    for name in ("comparison_per_t", "comparison_log_snr", "comparison_ranking", "comparison_effects"):
         assert (directory.parent / "figures" / f"{name}.png").stat().st_size > 0
     rows = tables.load(directory.parent / "comparison.csv")
     assert rows["difference"][0] == 0.0
@@ -329,6 +334,9 @@ def test_a_sweep_evaluates_nothing_and_names_what_did_not_finish(copy: Path) -> 
     before = sorted(copy.parent.rglob("*.npz"))
     text = compare.write(copy.parent)
     assert "failed: unfinished: it has no result." in text
+    (copy.parent / "unfinished" / "failed.json").write_text('{"message": "it broke."}')
+    assert "failed: unfinished: it has no result: it broke." in compare.write(copy.parent)
+    assert "failed: unfinished: it has no result: it broke" in (copy.parent / "comparison.html").read_text()
     assert sorted(copy.parent.rglob("*.npz")) == before
 
 
