@@ -150,9 +150,10 @@ def effects(groups: Sequence[Group], directories: Sequence[Path], name: str = "b
 def wild_limit(bounds: np.ndarray, runs: Sequence[Measurement]) -> float:
     """A bound above it hides all others' differences: worse than every model without a network, and far from the best (twice
     as much; where bounds are near 0 or below, as densities' may be, one unit more)."""
-    floors = [value for run in runs for value in (run.result.get("floors") or {}).values() if value is not None]
+    known = [floors for run in runs if isinstance(floors := run.result.get("floors"), Mapping)]
+    floors = [value for of in known for value in of.values() if isinstance(value, int | float) and math.isfinite(value)]
     best = float(bounds.min())
-    return max([best + max(abs(best), 1.0), *map(float, floors)])
+    return max([best + max(abs(best), 1.0), *floors])
 
 
 def _logarithms(parts: Parts) -> Parts:

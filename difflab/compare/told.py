@@ -70,7 +70,9 @@ def of_view(
     view: View, runs: Sequence[Measurement], chains: Mapping[str, Measurement], edges: np.ndarray
 ) -> list[Block]:
     """Sentences, shares, differences, where on the chain, interactions."""
-    said: list[Block] = [Bullets(sentences(view, runs[0].unit.label, chains, edges)), shares(view, runs[0].unit.label)]
+    said: list[Block] = [Bullets(sentences(view, runs[0].unit.label, chains, edges))]
+    if len(view.factors) > 1 or np.isfinite(view.trainings).any():
+        said.append(shares(view, runs[0].unit.label))
     said += differences(view)
     said += along(view, chains, edges)
     return said + interactions(view)
@@ -78,6 +80,9 @@ def of_view(
 
 def sentences(view: View, unit: str, chains: Mapping[str, Measurement], edges: np.ndarray) -> list[str]:
     """The largest movers of the bound, of each end of the chain, and where the differences lie."""
+    if len(view.factors) == 1:
+        alone = f"{view.factors[0].name} alone was varied, so what varies between cells is its doing or chance."
+        return [alone, *_places(view, chains, edges)]
     told = [_movers(view, name, unit) for name in ("bound", "prior_kl", "decoder_nll")]
     return [*filter(None, [*told, _stretches(view, chains, edges)]), *_places(view, chains, edges)]
 

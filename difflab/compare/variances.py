@@ -64,4 +64,4 @@ def variance_table(runs: Sequence[Measurement]) -> Columns:
 
 def _figure(totals: Mapping[str, Any], key: str) -> float:
     figure = totals.get(key)
-    return math.nan if figure is None else float(figure)
+    return float(figure) if isinstance(figure, int | float) else math.nan

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import tables
+from ..build import build
 from ..card.blocks import Picture
-from ..compare import told, variances
+from ..compare import told, tracked, variances
 from ..compare.comparable import FP32
 from ..compare.effects import Effects, effect_table, effects, share_table
 from ..compare.markdown import Section, page, sections
@@ -20,11 +22,15 @@ from ..compare.parts import chains
 from ..compare.ranking import Entry, log_snr_table, rank, table, term_table
 from ..compare.seeds import Group, groups
 from ..compare.sources import Sources, as_they_are, configuration, measured_alike
+from ..errors import ConfigError
 from ..figure.comparison import forest, over_log_snr, over_t
 from ..figure.effects import effects as draw_effects
 from ..files import write_atomically
 from ..report import comparison as html
+from ..tables import Columns
+from ..tracker.base import Tracker
 
+TABLES = {"table": "comparison", "effects_table": "comparison_effects", "shares_table": "comparison_shares"}
 CAPTIONS = {
     "ranking": "Each run's difference to the best, with its 95% interval over examples.",
     "effects": "What moves which part of the bound, and by how much.",
@@ -42,6 +48,7 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=compare runs=[A,B,...] or runs=MULTIRUN_DIR: written into this job's directory. What is missing is evaluated."""
     found = directories(config["runs"])
     names = labels(found)
+    tracker: Tracker = build("tracker", config["tracker"])  # before anything is evaluated: its keys may be refused
 
     def evaluate(directory: Path, design: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any]]:
         return _evaluate(directory, design, config, run_dir)
@@ -49,18 +56,26 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     default = {**config["bound"], "precision": _precision(config)}
     runs = [(d, names[d]) for d in found]
     sources = measured_alike(runs, default, evaluate, _say, typed=config.get("typed", ()))
-    print(_written(sources, found, run_dir, _not_defined(config["runs"])), flush=True)
+    sweeps = _sweeps(config["runs"])
+    not_defined = {name: why for sweep in sweeps for name, why in _skipped(sweep).items()}
+    written = _written(sources, found, run_dir, not_defined)
+    print(written.text, flush=True)
+    _track(tracker, written, run_dir, tracked.group(found, sweeps[0] if len(sweeps) == 1 else None))
     return {"comparison": str(run_dir / "comparison.md")}
 
 
-def _not_defined(given: str | Sequence[str]) -> dict[str, str]:
-    """The cells that the sweeps among the given directories have skipped."""
-    from ..job import NOT_DEFINED, outcome
-
-    sweeps = [
+def _sweeps(given: str | Sequence[str]) -> list[Path]:
+    """The multirun directories among those given."""
+    return [
         Path(path) for path in ([given] if isinstance(given, str) else given) if not (Path(path) / ".hydra").is_dir()
     ]
-    return {name: why for sweep in sweeps for name, why in outcome(sweep, NOT_DEFINED).items()}
+
+
+def _skipped(sweep: Path) -> dict[str, str]:
+    """The cells that are not defined."""
+    from ..job import NOT_DEFINED, outcome
+
+    return outcome(sweep, NOT_DEFINED)
 
 
 def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
@@ -70,11 +85,47 @@ def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
     """
     found = job_directories(multirun_dir)
     names = labels(found)
-    return _written(as_they_are([(d, names[d]) for d in found]), found, multirun_dir, not_defined or {})
+    written = _written(as_they_are([(d, names[d]) for d in found]), found, multirun_dir, not_defined or {})
+    if node := tracked.recorded(found):
+        try:
+            tracker: Tracker = build("tracker", node)
+        except ConfigError as error:  # recorded by another version
+            print(f"the comparison is not in the tracker: {error}", file=sys.stderr)
+        else:
+            _track(tracker, written, multirun_dir, tracked.group(found, multirun_dir))
+    return written.text
 
 
-def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Mapping[str, str]) -> str:
-    """comparison.md (returned), comparison.html, the tables and the figures."""
+def _track(tracker: Tracker, written: Written, out: Path, group: str | None) -> None:
+    """Show it in the tracker, if there is something to show."""
+    if not written.ranked:
+        return
+    best, lost = written.ranked[0], {"failed": written.failed, "not_defined": written.not_defined}
+    tracked.show(
+        tracker,
+        out,
+        group,
+        {"task": {"name": "compare"}, "runs": [str(run.directory) for run in written.ranked], "varied": written.varied},
+        {f"comparison/{name}": written.tables[file] for name, file in TABLES.items()},
+        {f"comparison/{name}": out / "figures" / f"comparison_{name}.png" for name in CAPTIONS},
+        {"best": best.name, best.unit.key: best.bound, "runs": len(written.ranked), **lost},
+    )
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a comparison has written, for the tracker."""
+
+    text: str  # comparison.md
+    ranked: list[Measurement]  # best first
+    tables: dict[str, Columns]
+    varied: dict[str, list[str]]
+    failed: int
+    not_defined: int
+
+
+def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Mapping[str, str]) -> Written:
+    """comparison.md, comparison.html, the tables and the figures."""
     lost = [run for run in sources.measured if not math.isfinite(run.bound)]
     kept = [run for run in sources.measured if math.isfinite(run.bound)]
     sources = replace(sources, failed=sources.failed | {run.name: "its bound is not finite" for run in lost})
@@ -92,15 +143,13 @@ def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Map
         "comparison_variances": variances.variance_table(ranked),
     }  # fmt: skip
     for name, values in columns.items():
-        if values:
-            tables.save(out / f"{name}.csv", values)
-    for name, draw in (
-        ("ranking", forest),
-        ("per_t", over_t),
-        ("log_snr", over_log_snr),
-        ("effects", _draw_effects(found)),
-    ):
-        draw(entries, out / "figures" / f"comparison_{name}.png")
+        path = out / f"{name}.csv"
+        tables.save(path, values) if values else path.unlink(missing_ok=True)  # an earlier comparison's here
+    drawings = {"ranking": forest, "per_t": over_t, "log_snr": over_log_snr, "effects": _draw_effects(found)}
+    for name, draw in drawings.items():
+        path = out / "figures" / f"comparison_{name}.png"
+        if draw(entries, path) is None:
+            path.unlink(missing_ok=True)
     shown = html.Told(
         title=f"Comparison of {len(kept)} run{'s' * (len(kept) != 1)}",
         sections=[*sections(entries, seeds), Section("effects", title, told.lead(found, ranked)), other],
@@ -115,7 +164,8 @@ def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Map
     )
     written = html.page(shown, out)
     write_atomically(out / "comparison.html", lambda file: file.write(written))
-    return text
+    varied = {factor.name: list(factor.levels) for factor in found.factors}
+    return Written(text, ranked, columns, varied, len(sources.failed), len(not_defined))
 
 
 def _draw_effects(found: Effects) -> Callable[[Sequence[Entry], Path], Path | None]:

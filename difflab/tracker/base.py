@@ -23,6 +23,14 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """A table that is shown as one; None: not known."""
+
+    columns: list[str]
+    rows: list[list[float | int | str | None]]
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What a run is called. `id`: the tracker's own name of a run that is resumed (kept in the checkpoint)."""
 
@@ -53,9 +61,10 @@ class Tracker(ABC):
         scalars: Mapping[str, float | None],
         images: Mapping[str, Path] | None = None,
         curves: Mapping[str, Curve] | None = None,
+        tables: Mapping[str, Rows] | None = None,
     ) -> None:
         """Everything known at a global step, in ONE call: scalars, pictures (files, copied at once; a .txt is a list of lines,
-        such as samples of text) and curves."""
+        such as samples of text), curves and tables."""
 
     @abstractmethod
     def summary(self, values: Mapping[str, float | str | None]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .base import Curve, RunInfo, Tracker
+from .base import Curve, Rows, RunInfo, Tracker
 
 
 class NoTracker(Tracker):
@@ -28,6 +28,7 @@ class NoTracker(Tracker):
         scalars: Mapping[str, float | None],
         images: Mapping[str, Path] | None = None,
         curves: Mapping[str, Curve] | None = None,
+        tables: Mapping[str, Rows] | None = None,
     ) -> None:
         return
 

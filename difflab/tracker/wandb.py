@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
-from .base import STEP, Curve, RunInfo, Tracker
+from .base import STEP, Curve, Rows, RunInfo, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ class Wandb(Tracker):
         scalars: Mapping[str, float | None],
         images: Mapping[str, Path] | None = None,
         curves: Mapping[str, Curve] | None = None,
+        tables: Mapping[str, Rows] | None = None,
     ) -> None:
         """The row is on disk a second later. A step that W&B already holds is left out (one warning)."""
         if self._run is None:
@@ -111,6 +112,11 @@ class Wandb(Tracker):
 
                 table = wandb.Table(columns=[*curve.columns], data=curve.rows)
                 media[key] = wandb.plot.line(table, curve.x, curve.y, title=curve.title)
+        for key, rows in (tables or {}).items():
+            with self._guarded(f"could not take the table {key}"):
+                import wandb
+
+                media[key] = wandb.Table(columns=[*rows.columns], data=rows.rows)
         with self._guarded(f"could not log step {step}"):
             if step <= self._last:
                 raise ValueError(f"it already holds step {self._last}; metrics.jsonl has this row")

@@ -175,7 +175,7 @@ def test_damage_to_any_file_of_a_run_runs_no_code_and_is_told_in_a_sentence(
     out = f"hydra.run.dir={tmp_path / 'out'}"
     command = {
         "resume": [f"resume={run}"], "evaluate": ["task=evaluate", f"run={run}"],
-        "compare": ["task=compare", f"runs=[{run},{whole}]", out], "report": ["task=report", f"runs=[{run},{whole}]", out],
+        "compare": ["task=compare", "tracker=none", f"runs=[{run},{whole}]", out], "report": ["task=report", f"runs=[{run},{whole}]", out],
     }[task]  # fmt: skip
     child = start(*command)
     code = child.wait()

@@ -143,7 +143,11 @@ def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(
     text = compare.write(directory.parent, {"cell": "why"})
     assert "not defined: cell: why" in text
     assert "parameterization=v" in text
-    assert "parameterization moves 100% of its variation between cells" in text and "own | fixed_beta" in text
+    assert (
+        "parameterization alone was varied" in text
+        and "parameterization=eps costs +" in text
+        and "own | fixed_beta" in text
+    )
     shown = (directory.parent / "comparison.html").read_text()
     assert "not defined: cell: why" in shown and shown.count("data:image/png") == 4
     for name in ("effects", "shares", "variances"):
@@ -158,7 +162,7 @@ def test_comparison_pairs_examples_and_a_run_with_itself_differs_by_zero(
     ledgers = {str(d): tables.load(d / "bound" / "step_00000006.csv")["bpd"] for d in (directory, other)}
     best, worse = (ledgers[name] for name in rows["directory"])
     assert terms["difference"] == pytest.approx(worse - best, abs=1e-5)
-    same = compare.run(config_of(["task=compare", f"runs=[{directory},{directory}]"]), tmp_path)
+    same = compare.run(config_of(["task=compare", "tracker=none", f"runs=[{directory},{directory}]"]), tmp_path)
     rows = tables.load(tmp_path / "comparison.csv")
     assert rows["difference"].tolist() == rows["difference_se"].tolist() == [0.0, 0.0]
     assert "no difference" in Path(same["comparison"]).read_text()
@@ -170,7 +174,14 @@ def test_a_typed_design_measures_all_runs_again(
     for run in (finished[0], copy):
         (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config_of(TINY)))
     job = config_of(
-        ["task=compare", f"runs=[{finished[0]},{copy}]", "bound=exhaustive", "bound.examples=3", "device=cpu"]
+        [
+            "task=compare",
+            "tracker=none",
+            f"runs=[{finished[0]},{copy}]",
+            "bound=exhaustive",
+            "bound.examples=3",
+            "device=cpu",
+        ]
     )
     text = Path(compare.run({**job, "typed": ["bound", "runs"]}, tmp_path)["comparison"]).read_text()
     assert "2 runs on 3 examples" in text
@@ -288,7 +299,9 @@ def test_a_comparison_evaluates_what_is_missing_and_names_what_it_cannot(
         path.unlink()
     lost = tmp_path / "lost"
     record(lost, [])
-    job = config_of(["task=compare", f"runs=[{finished[0]},{copy},{lost}]", "bound=exhaustive", "device=cpu"])
+    job = config_of(
+        ["task=compare", "tracker=none", f"runs=[{finished[0]},{copy},{lost}]", "bound=exhaustive", "device=cpu"]
+    )
     (tmp_path / "out").mkdir()
     text = Path(compare.run(job, tmp_path / "out")["comparison"]).read_text()
     said = capsys.readouterr().err
@@ -313,7 +326,7 @@ def test_a_run_of_an_older_version_is_evaluated_with_its_own_values(copy: Path) 
         else:
             del settings[group]
     (copy / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
-    job = config_of(["task=compare", f"runs=[{copy}]", "bound=exhaustive", "seed=9"])
+    job = config_of(["task=compare", "tracker=none", f"runs=[{copy}]", "bound=exhaustive", "seed=9"])
     with composer(conf_directory(), load_schema()):
         own = compare.evaluation(copy, settings["bound"] | {"times": 4, "precision": "bf16"}, job)
     assert own["bound"] == settings["bound"] | {"times": 4, "target_se": None}
@@ -340,6 +353,21 @@ def test_a_sweep_evaluates_nothing_and_names_what_did_not_finish(copy: Path) -> 
     assert sorted(copy.parent.rglob("*.npz")) == before
 
 
+def test_the_comparison_of_a_tracked_sweep_is_one_run_in_its_group(copy: Path) -> None:
+    """However often it is made; and a sweep without a tracker has none."""
+    sweep, node = copy.parent, config_of(["tracker.mode=offline", "tracker.name=of-one-job"])["tracker"]
+    compare.write(sweep)
+    assert not (sweep / "wandb").exists()
+    (copy / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"tracker": node}))
+    for _ in range(2):
+        compare.write(sweep)
+    first, second = sorted((sweep / "wandb").glob("offline-run-*"))
+    assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]  # the same run, gone on with
+    log = next(second.glob("*.wandb")).read_bytes()
+    assert all(said in log for said in (b"compare", sweep.name.encode(), b"comparison/table"))
+    assert b"of-one-job" not in log
+
+
 def test_files_that_contradict_each_other_are_not_compared(copy: Path) -> None:
     result = json.loads((copy / "result.json").read_text())
     (copy / "result.json").write_text(json.dumps(result | {"bpd": result["bpd"] + 0.1}))
@@ -351,8 +379,14 @@ def test_a_bound_that_is_not_finite_is_named_and_not_ranked(copy: Path) -> None:
     other = Path(shutil.copytree(copy, copy.parent / "diverged"))
     result = json.loads((other / "result.json").read_text())
     (other / "result.json").write_text(json.dumps(result | {"bpd": None}))
+    for name in ("comparison_effects.csv", "figures/comparison_effects.png"):
+        (copy.parent / "figures").mkdir(exist_ok=True)
+        (copy.parent / name).write_bytes(b"of an earlier comparison")
     text = compare.write(copy.parent)
     assert "failed: diverged: its bound is not finite." in text and text.startswith("1 run on")
+    assert (
+        not list(copy.parent.rglob("*_effects.*")) and "data:image" not in (copy.parent / "comparison.html").read_text()
+    )
 
 
 def test_a_chain_of_one_step_is_a_whole_run(tmp_path: Path) -> None:

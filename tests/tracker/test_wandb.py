@@ -17,7 +17,7 @@ from matplotlib.image import imsave
 from wandb.errors import CommError
 
 from difflab.errors import ConfigError
-from difflab.tracker.base import Curve, RunInfo
+from difflab.tracker.base import Curve, Rows, RunInfo
 from difflab.tracker.none import NoTracker
 from difflab.tracker.wandb import Wandb
 
@@ -79,6 +79,7 @@ def test_a_whole_run(tmp_path, capfd):
         {"train/loss": float("nan"), "val/bpd": 1.9},
         {"sample/grid": image},
         {"bound/per_t": curve, "bound/e": empty},
+        {"comparison/table": Rows(["run", "y"], [["a", 1.5], ["b", None]])},
     )
     image.unlink()  # it was copied
     run.summary({"bpd": 1.88, "best/val_bpd": 1.87, "objective": 1.87, "unit": "bpd", "nothing": None})
@@ -90,6 +91,7 @@ def test_a_whole_run(tmp_path, capfd):
     assert [row["_step"] for row in rows] == [row["trainer/step"] for row in rows] == [50, 100]
     assert rows[0]["train/loss"] == 0.5 and "train/lr" not in rows[0] and rows[0]["val/bpd"] == 2.0
     assert rows[1]["sample/grid._type"] == "image-file" and rows[1]["bound/per_t_table.nrows"] == 2
+    assert rows[1]["comparison/table.nrows"] == 2
     read = summary(tmp_path)
     assert read["state"] == "finished" and read["exit_code"] == 0 and read["project"] == "difflab"
     assert (
