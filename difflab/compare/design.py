@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 
@@ -40,6 +40,9 @@ class Design:
 
     factors: Sequence[Factor]
     cells: np.ndarray
+    _models: dict[tuple[Term, ...], tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def mains(self) -> list[Term]:
@@ -94,9 +97,16 @@ class Design:
         """The cells' weights [C] whose sum is that combination of coefficients; None if the cells do not determine it."""
         sizes = {term: math.prod(len(self.factors[k].levels) - 1 for k in term) for term in ((), *terms)}
         c = np.concatenate([wanted.get(term, np.zeros(size)) for term, size in sizes.items()])
-        x = self._columns(terms)
-        weights = c @ np.linalg.pinv(x, rcond=TOLERANCE)
+        x, inverse = self._solved(tuple(terms))
+        weights = c @ inverse
         return weights if np.allclose(weights @ x, c, atol=TOLERANCE * 10) else None
+
+    def _solved(self, terms: tuple[Term, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """(columns, pseudoinverse) of a model, which many contrasts share."""
+        if terms not in self._models:
+            x = self._columns(terms)
+            self._models[terms] = x, np.linalg.pinv(x, rcond=TOLERANCE)
+        return self._models[terms]
 
     def _columns(self, terms: Sequence[Term]) -> np.ndarray:
         """[C, 1 + coefficients]: the mean, then each term's columns."""

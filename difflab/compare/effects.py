@@ -160,7 +160,7 @@ def _logarithms(parts: Parts) -> Parts:
     """Of the parts that are positive in every run; each example by what it adds to the logarithm of the mean (delta method)."""
     kept = [i for i in range(len(parts.parts)) if (parts.means[:, i] > 0).all()]
     means = parts.means[:, kept]
-    each = np.log(means)[:, None] + parts.each[:, :, kept] / means[:, None] - 1
+    each = parts.each[:, :, kept] / means[:, None].astype(np.float32)  # what all examples have in common is no matter
     return Parts(tuple(parts.parts[i] for i in kept), parts.edges, parts.index, np.log(means), each)
 
 
@@ -185,7 +185,7 @@ def _view(name: str, parts: Parts, cells: Sequence[Any], varied: Sequence[Factor
 def estimated(name: str, parts: Parts, cells: Cells, used: Sequence[Factor], notes: list[str]) -> View:
     design = Design(used, cells.design)
     means = np.stack([parts.means[own].mean(0) for own in cells.runs])
-    each = np.stack([parts.each[own].mean(0) for own in cells.runs])
+    each = np.stack([parts.each[own].mean(0, dtype=np.float64) for own in cells.runs])
     scatter = _Scatter.of(parts, cells)
     shares, rest, total = design.shares(means)
     varies = total > (1e-9 * np.abs(means).max(0)) ** 2 * len(means)  # more than rounding

@@ -35,7 +35,7 @@ class Parts:
     edges: np.ndarray  # of the bands, from +inf to -inf
     index: np.ndarray  # int64 [N]: the common examples
     means: np.ndarray  # [R, P], over the common examples (of SPLIT: over the run's own)
-    each: np.ndarray  # [R, N, P]; NaN where examples are not told apart
+    each: np.ndarray  # float32 [R, N, P]: there may be many; NaN where examples are not told apart
 
 
 def collect(runs: Sequence[Measurement]) -> Parts | None:
@@ -53,13 +53,14 @@ def collect(runs: Sequence[Measurement]) -> Parts | None:
         *(Part(name, name.replace("_", " ")) for name in (*space, *split)),
         *(Part(name, name, band=True) for name in band_names(edges)),
     )
-    each = np.full((len(runs), len(index), len(parts)), math.nan)
+    each = np.full((len(runs), len(index), len(parts)), math.nan, np.float32)
+    means = np.full((len(runs), len(parts)), math.nan)
     first, last = len(SUMS) + len(space), len(parts) - (len(edges) - 1)
     for r, run in enumerate(runs):
         values = _examples(run, index, space, edges)
         each[r, :, :first], each[r, :, last:] = values[:, :first], values[:, first:]
-    means = each.mean(1)
-    means[:, first:last] = [[run.value(name) for name in split] for run in runs]
+        means[r, :first], means[r, last:] = values[:, :first].mean(0), values[:, first:].mean(0)
+        means[r, first:last] = [run.value(name) for name in split]
     return Parts(parts, edges, index, means, each)
 
 
