@@ -237,6 +237,7 @@ def test_the_order_of_the_runs_is_nothing(make_run: MakeRun) -> None:
     first = told(directories)
     order = np.random.default_rng(7).permutation(len(directories))
     second = told([directories[i] for i in order])
+    assert [view.names for view in first.views] == [view.names for view in second.views]
     for make in (effect_table, share_table):
         a, b = make(first), make(second)
         for name, column in a.items():

@@ -41,6 +41,14 @@ def test_what_a_run_left_out_is_what_it_ran_with(tmp_path: Path) -> None:
     assert levels == {one: ("linear", "60"), two: ("cosine", "70")}
 
 
+def test_a_preset_is_called_by_its_own_name(tmp_path: Path) -> None:
+    """unet_small.yaml and unet.yaml both say `name: unet`."""
+    config = {"model": {"name": "unet"}}
+    one = job(tmp_path / "a", "model=unet", config=config, choices={"model": "unet"})
+    two = job(tmp_path / "b", config=config, choices={"model": "unet_small"})
+    assert factors([one, two])[1] == {one: ("unet",), two: ("unet_small",)}
+
+
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe[", b"{a: 1"])
 def test_a_damaged_record_is_no_end(tmp_path: Path, damage: bytes) -> None:
     one, two = job(tmp_path / "a", "schedule=linear"), job(tmp_path / "b", "schedule=cosine")
