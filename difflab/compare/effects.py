@@ -24,7 +24,7 @@ from .parts import Part, Parts, collect
 from .seeds import Group
 from .student import quantile
 
-ROUNDING = 1e-12  # of a contrast, beside what it adds and subtracts
+ROUNDING = 1e-14  # of a part, beside the largest: parts are what is left of sums over t
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _contrasts(
             return Contrast(kind, factor, level, unknown, unknown, unknown, unknown, n, versus)
         own = np.tensordot(weights, each, 1)  # [N, P]: each example's contrast
         paired = own.std(0, ddof=1) / math.sqrt(n) if n > 1 else np.full(means.shape[1], math.nan)
-        value, size = weights @ means, ROUNDING * (np.abs(weights) @ np.abs(means))
+        value, size = weights @ means, ROUNDING * (np.abs(weights) @ np.abs(means)).max(initial=0.0)
         value, paired = (np.where(np.abs(x) < size, 0.0, x) for x in (value, paired))
         return Contrast(kind, factor, level, value, paired, *scatter.error(weights), n, versus)
 
