@@ -58,7 +58,8 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     sources = measured_alike(runs, default, evaluate, _say, typed=config.get("typed", ()))
     sweeps = _sweeps(config["runs"])
     not_defined = {name: why for sweep in sweeps for name, why in _skipped(sweep).items()}
-    written = _written(sources, found, run_dir, not_defined)
+    refused = {name: why for sweep in sweeps for name, why in _refused(sweep).items()}
+    written = _written(replace(sources, failed=sources.failed | refused), found, run_dir, not_defined)
     print(written.text, flush=True)
     _track(tracker, written, run_dir, tracked.group(found, sweeps[0] if len(sweeps) == 1 else None))
     return {"comparison": str(run_dir / "comparison.md")}
@@ -78,6 +79,14 @@ def _skipped(sweep: Path) -> dict[str, str]:
     return outcome(sweep, NOT_DEFINED)
 
 
+def _refused(sweep: Path) -> dict[str, str]:
+    """The jobs that failed before they had a record, so that no run directory tells of them."""
+    from ..job import FAILED, outcome
+
+    failed = outcome(sweep, FAILED)
+    return {name: why for name, why in failed.items() if not (sweep / name.partition(":")[0] / ".hydra").is_dir()}
+
+
 def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
     """The comparison of a sweep, whatever became of its jobs; nothing is evaluated for it.
 
@@ -85,7 +94,9 @@ def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
     """
     found = job_directories(multirun_dir)
     names = labels(found)
-    written = _written(as_they_are([(d, names[d]) for d in found]), found, multirun_dir, not_defined or {})
+    sources = as_they_are([(d, names[d]) for d in found])
+    sources = replace(sources, failed=sources.failed | _refused(multirun_dir))
+    written = _written(sources, found, multirun_dir, not_defined or {})
     if node := tracked.recorded(found):
         try:
             tracker: Tracker = build("tracker", node)
@@ -157,7 +168,7 @@ def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Map
         failed=sources.failed,
         not_defined=not_defined,
         unit=kept[0].unit if kept else html.Told.unit,
-        factors=found.factors,
+        factors=found.factors if kept else (),
         levels=_levels(found, ranked, seeds),
         pictures=[Picture(f"figures/comparison_{name}.png", caption) for name, caption in CAPTIONS.items()],
         notes=sources.notes,

@@ -347,7 +347,10 @@ def test_a_sweep_evaluates_nothing_and_names_what_did_not_finish(copy: Path) -> 
     before = sorted(copy.parent.rglob("*.npz"))
     text = compare.write(copy.parent)
     assert "failed: unfinished: it has no result." in text
-    (copy.parent / "unfinished" / "failed.json").write_text('{"message": "it broke."}')
+    (copy.parent / "7").mkdir()  # it never got as far as a record
+    (copy.parent / "7" / "failed.json").write_text('{"overrides": ["a=b"], "message": "refused."}')
+    assert "failed: 7: a=b: refused." in compare.write(copy.parent)
+    (copy.parent / "unfinished" / "failed.json").write_text('{"overrides": [], "message": "it broke."}')
     assert "failed: unfinished: it has no result: it broke." in compare.write(copy.parent)
     assert "failed: unfinished: it has no result: it broke" in (copy.parent / "comparison.html").read_text()
     assert sorted(copy.parent.rglob("*.npz")) == before
