@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ def save(path: Path, columns: Mapping[str, np.ndarray]) -> Path:
             writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in map(_plain, values)])
 
     return write_atomically(path, rows)
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """Rows of alike keys as columns; none of no rows."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
 
 
 def load(path: Path) -> Columns:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tables import Columns
+from ..tables import Columns, columns
 from .design import Design
 from .factors import Factor, factors
 from .measurement import Measurement
@@ -324,7 +324,7 @@ def effect_table(found: Effects) -> Columns:
                 for kind, half in halves.items():
                     row[f"{kind}_low"], row[f"{kind}_high"] = (float(c.value[p] + sign * half[p]) for sign in (-1, 1))
                 rows.append(row | {"estimable": str(c.estimable).lower(), "examples": c.n})
-    return _columns(rows)
+    return columns(rows)
 
 
 def share_table(found: Effects) -> Columns:
@@ -339,8 +339,4 @@ def share_table(found: Effects) -> Columns:
                 )  # fmt: skip
             for name, share in (("rest", view.rest), ("shared", view.shared), ("trainings alone", view.trainings)):
                 rows.append(start | {"effect": name, "share": float(share[p]), "size": math.nan, "df": 0, "df_full": 0})
-    return _columns(rows)
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
+    return columns(rows)

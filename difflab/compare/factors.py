@@ -11,7 +11,7 @@ import yaml
 
 from ..files import UNREADABLE
 from .seeds import IGNORED
-from .sources import configuration
+from .sources import configuration, word
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def _levels(directory: Path, typed: Mapping[str, str], keys: Sequence[str]) -> d
 
     def level(key: str) -> str:
         if isinstance(choices, Mapping) and key in choices:
-            return _word(choices[key])
+            return word(choices[key])
         if key in typed:
             return typed[key]
         value = _at(config, key)
-        return _word(value.get("name") if isinstance(value, Mapping) else value)
+        return word(value.get("name") if isinstance(value, Mapping) else value)
 
     return {key: level(key) for key in keys}
 
@@ -78,10 +78,6 @@ def _yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_bytes())
     except UNREADABLE:
         return None
-
-
-def _word(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _order(level: str) -> tuple[int, float, str]:

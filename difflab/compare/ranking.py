@@ -13,6 +13,7 @@ import numpy as np
 from ..bound import ledger
 from ..bound.sums import PARTS
 from ..tables import Columns
+from ..tables import columns as make_columns
 from .measurement import Measurement
 from .paired import SUMS, Paired, differ, needed
 from .sources import design
@@ -100,8 +101,7 @@ def split_size(run: Measurement) -> int | None:
 
 def table(entries: Sequence[Entry]) -> Columns:
     """comparison.csv: a row for each run, in the unit per dimension."""
-    rows = [_row(entry, space_terms(entries)) for entry in entries]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
+    return make_columns([_row(entry, space_terms(entries)) for entry in entries])
 
 
 def space_terms(entries: Sequence[Entry]) -> list[str]:

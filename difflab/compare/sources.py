@@ -149,7 +149,7 @@ def differs(design: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
         have, want = design.get(key), wanted.get(key)
         enough = key == "examples" and (have is None or (want is not None and int(have) >= int(want)))
         if design and have != want and not enough:
-            return f"it was measured with {DESIGN[key]}={_word(have)} and not {_word(want)}"
+            return f"it was measured with {DESIGN[key]}={word(have)} and not {word(want)}"
     return None
 
 
@@ -177,12 +177,12 @@ def fitting(
 
 
 def described(design: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={_word(design[key])}" for key, name in DESIGN.items() if key in design)
+    return " ".join(f"{name}={word(design[key])}" for key, name in DESIGN.items() if key in design)
 
 
 def _key(design: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(design.get(key) for key in DESIGN)
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

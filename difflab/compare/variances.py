@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..bound.sums import PARTS
 from ..card.blocks import Block, Table, Text
-from ..tables import Columns
+from ..tables import Columns, columns
 from .measurement import Measurement
 from .words import value
 
@@ -59,7 +57,7 @@ def variance_table(runs: Sequence[Measurement]) -> Columns:
             for key in (run.unit.key, *PARTS):
                 row[key], row[f"{key}_se"] = _figure(totals, key), _figure(totals, f"{key}_se")
             rows.append(row)
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
+    return columns(rows)
 
 
 def _figure(totals: Mapping[str, Any], key: str) -> float:
