@@ -152,11 +152,13 @@ class Data(ABC):
     shape: (C, H, W) of a picture, (D,) of a vector: the data's own, never padded. levels: values are integers
     0..levels-1; None for continuous data. limit: training examples kept, None for all (debugging, overfitting). null: what
     the bound is also reported over, in bits; None where nobody does. example: what one is called where the literature quotes
-    nats for each; None where it does not. Raises ConfigError if `limit` is not in 1..len(train).
+    nats for each; None where it does not. metric: whether its values are magnitudes, so that a distance between two means
+    something. Raises ConfigError if `limit` is not in 1..len(train).
     """
 
     null: Null | None = None
     example: str | None = None
+    metric = True
 
     def __init__(
         self, shape: tuple[int, ...], levels: int | None, *, train: Split, val: Split, test: Split, limit: int | None

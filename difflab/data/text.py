@@ -33,6 +33,8 @@ class Text(Data):
     for a file that cannot be used.
     """
 
+    metric = False
+
     def __init__(
         self,
         *,

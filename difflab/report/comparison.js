@@ -1,6 +1,9 @@
 // The page of a comparison: its blocks, with tables to sort, rows to filter by what was varied, views of the effects to choose.
 
 const chosen = {}; // {factor: level}; without one, all
+const paint = () => {}; // no run is drawn here, so there is nothing to colour and none to choose
+const shown = () => [];
+document.getElementById("view").hidden = true;
 const tables = [];
 
 // -- tables -----------------------------------------------------------------------------------------------------------
