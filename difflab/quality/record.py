@@ -39,20 +39,32 @@ def save(stem: Path, record: Mapping[str, Any]) -> Path:
     return write_json(stem.with_name(f"{stem.name}.json"), dict(record))
 
 
+def checked(record: dict[str, Any]) -> None:
+    """An error of UNREADABLE unless a record has what its readers need."""
+    key = record["key"]
+    figures = [f"{name}{suffix}" for name in (key, *MANIFOLD) for suffix in ("", "_se")] + [
+        f"{key}_corrected",
+        "examples",
+    ]
+    for side in (record, record["held_out"]):
+        for name in figures:
+            if not math.isfinite(side[name]):
+                raise ValueError(f"{name} is not finite")
+    if not isinstance(record["design"], dict) or not all(map(math.isfinite, record[f"{key}_without"])):
+        raise ValueError("its design or its jackknife is no such thing")
+    for name in ("steps", "samples", "reference", "step"):
+        record[name] = int(record[name])
+    for name in ("features", "features_sha256", "sampler", "split"):
+        record[name] = str(record[name])
+
+
 def records(run: Path) -> list[dict[str, Any]]:
     """Those of a run, the highest step first; files that are none, or damaged, are left out."""
     found = []
     for path in sorted((run / FOLDER).glob("step_*.json")):
         try:
             record = json.loads(path.read_bytes())
-            key = record["key"]
-            for name in (key, *MANIFOLD):
-                if not math.isfinite(record[name]) or not math.isfinite(record[f"{name}_se"]):
-                    raise ValueError(name)
-            distances = record[f"{key}_corrected"], record["held_out"][f"{key}_corrected"]
-            if not all(map(math.isfinite, distances)) or not isinstance(record["design"], dict):
-                raise ValueError(key)
-            record["step"] = int(record["step"])
+            checked(record)
         except UNREADABLE:
             continue
         found.append(record | {"stem": path.stem})

@@ -21,6 +21,7 @@ from ..compare.student import ALPHA, against_the_best
 from ..dashboard.sections import sections
 from ..errors import ConfigError
 from ..gaussian import BITS, NATS
+from ..quality.record import MANIFOLD, records
 from . import curves, insight, mapping
 from .detail import Detail
 from .factors import factors, levels
@@ -111,6 +112,7 @@ def _run(directory: Path, name: str, detail: Detail) -> tuple[dict[str, Any], di
     run["mapping"] = mapping.mapping(reader, ledger, detail.strip_bytes, few=not detail.few)
     run["heat"] = curves.heat(reader, detail.validations)
     run["training"] = curves.training(reader, detail.logged)
+    run["quality"] = _quality(directory)
     run["samples"] = _samples(reader, detail)
     run["config"] = reader.read(".hydra/config.yaml", lambda path: _flat(yaml.safe_load(path.read_text()))) or {}
     run["overrides"] = reader.read(".hydra/overrides.yaml", _overrides) or []
@@ -219,6 +221,19 @@ def _difference(
 
 
 # -- pictures and configuration -------------------------------------------------------------------------------------
+
+
+def _quality(directory: Path) -> list[dict[str, Any]]:
+    """What task=quality found, as far as the page shows it."""
+    shown = []
+    for record in records(directory):
+        key = record["key"]
+        names = [key, f"{key}_se", f"{key}_corrected", *MANIFOLD, *(f"{name}_se" for name in MANIFOLD), "examples"]
+        one: dict[str, Any] = {name: record[name] for name in (*names, "key", "sampler", "steps", "step")}
+        one["held_out"] = {name: record["held_out"][name] for name in names}
+        one["features_label"] = f"{record['features']} {record['features_sha256'][:8]}"
+        shown.append(one)
+    return shown
 
 
 def _samples(reader: Reader, detail: Detail) -> list[dict[str, Any]]:

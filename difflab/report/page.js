@@ -113,6 +113,7 @@ if (spaceTerms(runs).length) {
   section("space", "From z to x", "What the space adds to the bound on z, and what the chain gains over its prior alone.", spaces);
 }
 chapter("Samples");
+if (runs.some((run) => run.quality.length)) section("quality", "Samples beside data", "How near samples are to held-out data, with one standard error. Distances in different features are not comparable, and none but that in Inception's is FID. Precision: samples that look like data; recall: data that look like samples.", quality);
 section("samples", "Samples", "From fixed noise with the averaged weights; the final picture by the full sampler.", samples);
 section("walk", "There and back", "The same levels both ways: test examples on their way to noise, and samples on their way from it.", walk);
 chapter("Training");

@@ -14,7 +14,9 @@ from typing import Any
 from ..console import is_space_term
 
 HERE = Path(__file__).parent
-SCRIPTS = ("chart.js", "parts.js", "view.js", "terms.js", "insight.js", "mapping.js", "shell.js", "page.js")
+SCRIPTS = (
+    "chart.js", "parts.js", "view.js", "terms.js", "insight.js", "mapping.js", "quality.js", "shell.js", "page.js",
+)  # fmt: skip
 # A page opened from a disk needs nothing from anywhere, so the browser is told to refuse everything but the page's own
 # script, known by its hash: a second guard behind the escaping of names that come from runs.
 POLICY = (

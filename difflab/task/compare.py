@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import tables
 from ..build import build
 from ..card.blocks import Picture
-from ..compare import told, tracked, variances
+from ..compare import quality, told, tracked, variances
 from ..compare.comparable import FP32
 from ..compare.effects import Effects, effect_table, effects, share_table
 from ..compare.markdown import Section, page, sections
@@ -25,6 +25,7 @@ from ..compare.sources import Sources, as_they_are, configuration, measured_alik
 from ..errors import ConfigError
 from ..figure.comparison import forest, over_log_snr, over_t
 from ..figure.effects import effects as draw_effects
+from ..figure.quality import tradeoff
 from ..files import write_atomically
 from ..report import comparison as html
 from ..tables import Columns
@@ -36,6 +37,7 @@ CAPTIONS = {
     "effects": "What moves which part of the bound, and by how much.",
     "log_snr": "How the differences to the best add up over log SNR, an axis that all chains share.",
     "per_t": "Where on the chain they lie; the runs whose T is the best run's.",
+    "quality": "Bits against the samples' distance from held-out data.",
 }
 
 if TYPE_CHECKING:
@@ -145,25 +147,29 @@ def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Map
     found = effects(seeds, jobs)
     other = Section("variances", "The same means with other variances", variances.blocks(ranked), headed=True)
     title, by_chain = "Which choice moves which term", chains(ranked)
+    beside = quality.quality(kept)
+    samples = Section("quality", "Bits against quality", quality.blocks(beside), headed=True)
     more = [Section("effects", title, told.blocks(found, ranked, by_chain), headed=True), other]
+    more += [samples] if beside.points else []
     text = page(entries, sources, seeds, not_defined, more)
     write_atomically(out / "comparison.md", lambda file: file.write(text + "\n"))
     columns = {
         "comparison": table(entries), "comparison_terms": term_table(entries), "comparison_log_snr": log_snr_table(entries),
         "comparison_effects": effect_table(found), "comparison_shares": share_table(found),
-        "comparison_variances": variances.variance_table(ranked),
+        "comparison_variances": variances.variance_table(ranked), "comparison_quality": quality.quality_table(beside),
     }  # fmt: skip
     for name, values in columns.items():
         path = out / f"{name}.csv"
         tables.save(path, values) if values else path.unlink(missing_ok=True)  # an earlier comparison's here
     drawings = {"ranking": forest, "per_t": over_t, "log_snr": over_log_snr, "effects": _draw_effects(found)}
+    drawings["quality"] = lambda entries, path: tradeoff(beside.points, path)
     for name, draw in drawings.items():
         path = out / "figures" / f"comparison_{name}.png"
         if draw(entries, path) is None:
             path.unlink(missing_ok=True)
     shown = html.Told(
         title=f"Comparison of {len(kept)} run{'s' * (len(kept) != 1)}",
-        sections=[*sections(entries, seeds), Section("effects", title, told.lead(found, ranked)), other],
+        sections=[*sections(entries, seeds), Section("effects", title, told.lead(found, ranked)), other, samples],
         views=told.views(found, ranked, by_chain),
         failed=sources.failed,
         not_defined=not_defined,
