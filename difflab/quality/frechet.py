@@ -8,6 +8,7 @@ by torchmetrics, whose feature network is the identity here: features are comput
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -30,12 +31,16 @@ class _Given(nn.Module):
         return features
 
 
+def check_installed() -> None:
+    """ConfigError without torchmetrics; it takes seconds to import, and what needs it comes after hours of sampling."""
+    if find_spec("torchmetrics") is None:
+        raise ConfigError("task=quality needs torchmetrics: pip install 'difflab[quality]'.")
+
+
 def distance(samples: Tensor, data: Tensor) -> float:
     """Of features [N, d] and [M, d], N and M at least 2, in float64."""
-    try:
-        from torchmetrics.image.fid import FrechetInceptionDistance  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ConfigError("task=quality needs torchmetrics: pip install 'difflab[quality]'.") from error
+    from torchmetrics.image.fid import FrechetInceptionDistance  # pyright: ignore[reportMissingImports]
+
     metric = FrechetInceptionDistance(feature=_Given(samples.shape[1]))
     origin = data.double().mean(0)  # large means would cost digits of the sums of squares
     metric.update(data.double() - origin, real=True)

@@ -25,7 +25,7 @@ from ..features.base import Features
 from ..figure.quality import measures
 from ..files import UNREADABLE, write_atomically
 from ..mapping.record import weights
-from ..quality.frechet import frechet
+from ..quality.frechet import check_installed, frechet
 from ..quality.manifold import least, manifold
 from ..quality.record import FOLDER, MANIFOLD, digest, save
 from ..sampler.base import Sampler
@@ -43,6 +43,13 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """task=quality run=RUN_DIR_OR_CHECKPOINT [sampler...] [features...]: into that run's quality/ and figures/."""
     lab, diffusion, step, source = opened(config)
     task = check(config, lab.sampler)
+    sets = {
+        "samples": task["count"],
+        "test examples": len(lab.data.test),
+        "validation examples": min(task["count"], len(lab.data.val)),
+    }
+    check_enough(task, sets)
+    check_installed()
     features: Features = build("features", config["features"], data=lab.data)
     home, name = checkpoint.run_of(source), str(config["features"]["name"])
     with Stop() as stop:
@@ -56,8 +63,12 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         steps = lab.sampler.length(lab.diffusion.schedule)
         say(f"{task['count']:,} samples of {steps:,} steps: {task['count'] * steps:,} network evaluations")
         folder = home / FOLDER / f"samples-{drawn_by(lab, source, task)}"
-        with stage("sampling", stop, unit="nfe") as on_nfe:
-            collected = sampled(lab, diffusion, task, folder, chain, on_nfe)
+        try:
+            with stage("sampling", stop, unit="nfe") as on_nfe:
+                collected = sampled(lab, diffusion, task, folder, chain, on_nfe)
+        except SystemExit:
+            say(f"stopped; the samples that are whole are kept in {folder}, and the same command goes on from there")
+            raise
         with stage("comparing", stop, unit="part", transient=True) as on_part:
             found = compared(lab, features, collected, task, on_part)
     node = {key: value for key, value in lab.config["sampler"].items() if key != "count"}
@@ -164,7 +175,6 @@ def compared(
     data, count, groups = lab.data, task["count"], task["groups"]
     test, val = reduced(features, data.test.x), reduced(features, data.val.x[:count])
     samples = torch.cat([features(data.to_unit(torch.from_numpy(np.load(path)))) for path in files])[:count]
-    check_enough(task, {"samples": len(samples), "test examples": len(test), "validation examples": len(val)})
     result: dict[str, Any] = {"width": samples.shape[1]}
     for part, (side, x) in enumerate(((result, samples), (dict[str, Any](), val))):
         n = min(len(x), len(test))

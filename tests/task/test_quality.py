@@ -160,11 +160,21 @@ def test_vectors_and_spaces_and_states(tmp_path: Path) -> None:
         ("features=inception", "nothing is downloaded"),
     ],
 )
-def test_what_no_figure_follows_from_is_refused(line: str, words: str, run: Path) -> None:
+def test_what_no_figure_follows_from_is_refused(
+    line: str, words: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = [x for x in TINY if not (line.startswith("sampler") and x.startswith("sampler."))]
     given = [x for x in SMALL if x.partition("=")[0] != line.partition("=")[0]]
+    monkeypatch.setattr(quality, "draw", lambda *_: pytest.fail("too early"))
     with pytest.raises(ConfigError, match=words):
         quality.run(config_of([*base, "task=quality", f"run={run}", *given, line]), run)
+
+
+def test_without_torchmetrics_it_says_so_before_it_samples(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("difflab.quality.frechet.find_spec", lambda name: None)
+    monkeypatch.setattr(quality, "draw", lambda *_: pytest.fail("too early"))
+    with pytest.raises(ConfigError, match=r"pip install 'difflab\[quality\]'"):
+        measured(run, "sampler.clip_x0=false")
 
 
 def test_samples_that_are_not_finite_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
