@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from difflab.compare.measurement import Measurement
+from difflab.quality.record import MANIFOLD
 
 MakeRun = Callable[..., Path]
 DIMS = 4
@@ -74,3 +75,19 @@ def in_memory(nats: np.ndarray, name: str = "run", index: np.ndarray | None = No
     values = {"unit": "bpd", "bpd": float(total.mean()) / DIMS / math.log(2), "bound_seed": 0, "nfe": N * T, **result}
     index = np.arange(N) if index is None else index
     return Measurement(name, Path(name), Path(name), values, index, nats[:, 0], total, chain(T), DIMS)
+
+
+def quality_record(distance: float, without: list[float] | None = None, **design: Any) -> dict[str, Any]:
+    """What task=quality would leave, its distance without the bias given."""
+    figures: dict[str, Any] = {
+        "frechet_x": distance + 1,
+        "frechet_x_se": 0.1,
+        "frechet_x_corrected": distance,
+        "examples": 50,
+    }
+    figures |= dict.fromkeys(MANIFOLD, 0.5) | {f"{name}_se": 0.02 for name in MANIFOLD}
+    return {
+        "key": "frechet_x", **figures, "held_out": {**figures, "frechet_x_corrected": 0.0}, "step": 6, "steps": 10, "samples": 50,
+        "frechet_x_without": without or [distance] * 4, "features": "x", "features_sha256": "a" * 64, "sampler": "ddim", "split": "test",
+        "reference": 40, "design": {"features_sha256": "a" * 64, "sampler": {"name": "ddim"}, "count": 50} | design,
+    }  # fmt: skip

@@ -16,26 +16,12 @@ from difflab.card.blocks import Table
 from difflab.compare.quality import blocks, difference, quality, quality_table
 from difflab.figure.quality import tradeoff
 from difflab.quality.frechet import frechet
-from difflab.quality.record import MANIFOLD, save
+from difflab.quality.record import save
 from difflab.task import compare
 from tests.compare.made_up import in_memory
+from tests.compare.made_up import quality_record as record
 
 NATS = np.abs(np.random.RandomState(0).randn(6, 4))
-
-
-def record(distance: float, without: list[float] | None = None, **design: Any) -> dict[str, Any]:
-    figures: dict[str, Any] = {
-        "frechet_x": distance + 1,
-        "frechet_x_se": 0.1,
-        "frechet_x_corrected": distance,
-        "examples": 50,
-    }
-    figures |= dict.fromkeys(MANIFOLD, 0.5) | {f"{name}_se": 0.02 for name in MANIFOLD}
-    return {
-        "key": "frechet_x", **figures, "held_out": {**figures, "frechet_x_corrected": 0.0}, "step": 6, "steps": 10, "samples": 50,
-        "frechet_x_without": without or [distance] * 4, "features": "x", "features_sha256": "a" * 64, "sampler": "ddim", "split": "test",
-        "reference": 40, "design": {"features_sha256": "a" * 64, "sampler": {"name": "ddim"}, "count": 50} | design,
-    }  # fmt: skip
 
 
 def run_at(directory: Path, name: str, *found: dict[str, Any], step: int = 6) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from difflab.quality.record import save
-from tests.compare.test_compare_quality import record
+from tests.compare.made_up import quality_record
 from tests.report.conftest import Visit, page
 
 SCRIPT = """return { there: !!document.getElementById("quality"), shown: [...document.querySelectorAll("#quality [data-key]")]
@@ -16,7 +16,7 @@ SCRIPT = """return { there: !!document.getElementById("quality"), shown: [...doc
 def test_quality_stands_beside_that_of_held_out_examples(visit: Visit, recorded: Path) -> None:
     before: dict[str, Any] = visit(page(recorded), SCRIPT)
     assert before == {"there": False, "shown": []}
-    save(recorded / "quality" / "step_00000120-x", record(3.0) | {"features": "<b>x"})
+    save(recorded / "quality" / "step_00000120-x", quality_record(3.0) | {"features": "<b>x"})
     (recorded / "quality" / "step_00000120-torn.json").write_text("{")
     found: dict[str, Any] = visit(page(recorded), SCRIPT)
     assert found["there"] and len(found["shown"]) == 12
