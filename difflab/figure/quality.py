@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..quality.record import MANIFOLD
 from .canvas import DECODER, TOTAL, canvas
-from .comparison import COLOURS, SHOWN
-from .comparison import _brief as brief
+from .comparison import COLOURS, SHOWN, brief
 
 if TYPE_CHECKING:
     from ..compare.quality import Point
