@@ -170,10 +170,10 @@ function viewing() {
 }
 
 // A page of many begins with everything on it, grouped where that makes fewer lines.
-function begin() {
+function first() {
   if (runs.length <= CROWD) return;
   for (const run of runs) run.shown = true;
   view.grouped = groups(runs).length < runs.length;
   if ((view.grouped ? groups(runs) : runs).length > COLOURS && FACTORS.length) view.colour = FACTORS[0].name;
 }
-begin();
+first();
