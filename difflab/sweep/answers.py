@@ -102,10 +102,9 @@ class Answers:
         if cell not in self.cells:
             self.cells.append(cell)
 
-    def matching(self, where: Mapping[str, Any]) -> list[Cell]:
+    def matching(self, where: Mapping[str, str]) -> list[Cell]:
         """The cells that have these values, in their order."""
-        wanted = {key: str(value) for key, value in where.items()}
-        return [cell for cell in self.cells if all(cell.get(key) == value for key, value in wanted.items())]
+        return [cell for cell in self.cells if all(cell.get(key) == value for key, value in where.items())]
 
     def of(self, cell: Cell) -> list[Answer]:
         """Its finished seeds."""

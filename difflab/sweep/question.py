@@ -87,12 +87,11 @@ def load(name: str) -> Question:
     products = [_product(path, grid) for grid in grids]
     cells = list({tuple(cell.items()): cell for product in products for cell in _cells(product)}.values())
     known = {key for cell in cells for key in cell}
-    for table in content.get("tables", []):
-        _check_table(path, table, known)
+    tables = [_table(path, table, known) for table in content.get("tables", [])]
     search = {str(key): _dimension(path, str(key), value) for key, value in content.get("search", {}).items()}
     return Question(
         path.stem, path, content["question"], content.get("cost", ""), [str(line) for line in content.get("base", [])], cells,
-        content.get("seeds", []), search, content.get("trials", 0), content.get("tables", []),
+        content.get("seeds", []), search, content.get("trials", 0), tables,
     )  # fmt: skip
 
 
@@ -117,7 +116,8 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
             raise ConfigError(f"{path}: seeds holds {seed}, which is no whole number.")
 
 
-def _check_table(path: Path, table: Any, known: set[str]) -> None:
+def _table(path: Path, table: Any, known: set[str]) -> dict[str, Any]:
+    """A table whose cells are named as the grid's are."""
     if not isinstance(table, Mapping) or "title" not in table or set(table) - TABLE:
         raise ConfigError(f"{path}: a table has a title and of {', '.join(sorted(TABLE))}; one is {table}.")
     title = table["title"]
@@ -134,6 +134,14 @@ def _check_table(path: Path, table: Any, known: set[str]) -> None:
         raise ConfigError(
             f"{path}: the table {title} asks for {unknown[0]}, which the grid does not vary: {', '.join(sorted(known))}."
         )
+    texts = {key: _texts(table[key]) for key in ("where",) if key in table}
+    sides = ("better", "worse", "where")
+    claims = [claim | {key: _texts(claim[key]) for key in sides if key in claim} for claim in table.get("claims", [])]
+    return dict(table) | texts | ({"claims": claims} if claims else {})
+
+
+def _texts(cell: Mapping[str, Any]) -> Cell:
+    return {str(key): quoted_plainly(value) for key, value in cell.items()}
 
 
 def _product(path: Path, grid: Any) -> dict[str, list[str]]:

@@ -159,8 +159,7 @@ def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> tuple[list
     ]
     rows = []
     for claim in claims:
-        better = {key: str(value) for key, value in claim["better"].items()}
-        worse = {key: str(value) for key, value in claim["worse"].items()}
+        better, worse = claim["better"], claim["worse"]
         for cell in answers.matching(claim.get("where", {}) | better):
             other = cell | worse
             if other not in answers.cells or not (verdict := compared(other, cell, answers)):

@@ -19,7 +19,7 @@ NETWORK = ["model.channels=8", "model.channel_mult=[1,2]", "model.groups=2", "mo
 ONE = {
     "which_choice_buys_bits": ["schedule=linear", "parameterization=eps"],
     "ddpm_table_2": [
-        "parameterization=mu",
+        "parameterization=eps",
         "objective=simple,hybrid",
         "variance=fixed_beta,fixed_beta_tilde",
         "seed=0",
@@ -75,6 +75,6 @@ def test_the_measurements_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "fit.examples=4",
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
     ]
-    assert main([*line, "bound=importance", "bound.examples=8"]) == 0
+    assert main([*line, "bound=importance"]) == 0
     assert len([*(tmp_path / "run" / "bound").glob("*importance*.json")]) >= 1
     assert main(line[:1]) == 1  # no run
