@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from difflab import cli
 from difflab.config import schema
-from difflab.job import job
+from difflab.job import Task
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Counter[str]:
@@ -62,7 +62,7 @@ def test_what_is_shown_is_what_hydra_shows(arguments: list[str], capsys: pytest.
     code = cli.main(arguments)
     ours = capsys.readouterr()
     try:
-        cli._hydra(arguments, job((), False, []))
+        cli._hydra(arguments, Task((), False, []))
         expected = 0
     except SystemExit as stopped:
         expected = stopped.code
