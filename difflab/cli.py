@@ -326,22 +326,24 @@ def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) 
         raise
     finally:
         failed = outcome(plan.directory, FAILED)
-        compared = _compare(plan.directory, bool(failed) and plan.task == "train", plan.asked)
+        interrupted = isinstance(sys.exc_info()[1], SystemExit | KeyboardInterrupt)
+        compared = _compare(plan, bool(failed) and plan.task == "train", interrupted)
         for name, message in failed.items():
             print(f"job {name} failed: {message}", file=sys.stderr)
     jobs = [path for path in plan.directory.iterdir() if (path / ".hydra").is_dir()]
     return 0 if compared and jobs and not failed else 1
 
 
-def _compare(directory: Path, lost: bool, asked: sweep.Plan | None) -> bool:
+def _compare(plan: Plan, lost: bool, interrupted: bool) -> bool:
     """Write and print the comparison of a sweep; False if it could not be made. `lost`: trainings failed, which it tells."""
+    directory, asked = plan.directory, plan.asked
     not_defined = outcome(directory, NOT_DEFINED) | (sweep.not_defined(asked) if asked else {})
     if not lost and not not_defined and not any(directory.glob("*/result.json")):
         return True  # no job of the sweep trained
     try:
         from .task.compare import write
 
-        print(write(directory, not_defined), flush=True)
+        print(write(directory, not_defined, interrupted), flush=True)
         if asked and asked.tables:
             print(f"\n{sweep.tables(directory)}", flush=True)
     except Exception as error:

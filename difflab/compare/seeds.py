@@ -21,8 +21,9 @@ from .student import p_value, quantile
 # not part of what is trained: where, when and how it is looked at
 IGNORED = (
     "seed", "device", "run", "runs", "resume", "tracker", "bound", "task", "fit", "chains", "checkpoint", "sampler", "preview",
-    "hydra", "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url", "trainer.workers",
+    "features", "sweep", "job", "hydra", "data.root", "data.in_memory", "data.num_workers", "data.download", "data.url", "trainer.workers",
 )  # fmt: skip
+NOTHING = (None, {"name": "none"}, {"name": "identity"})
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,16 @@ def groups(runs: Sequence[Measurement], configs: Sequence[Mapping[str, Any]], la
 
 
 def recipe(config: Mapping[str, Any]) -> str:
-    """A configuration without what does not change the trained model, as a text to compare; empty if there is none."""
+    """A configuration without what does not change the trained model, as a text to compare; empty if there is none.
+
+    A group of later days whose choice is to do nothing (augmentation=none, space=identity) is as good as absent.
+    """
 
     def kept(node: Any, path: str) -> Any:
         if not isinstance(node, Mapping):
             return node
         inner = {str(key): (f"{path}.{key}".lstrip("."), value) for key, value in node.items()}
-        return {key: kept(value, where) for key, (where, value) in inner.items() if where not in IGNORED}
+        return {k: kept(v, where) for k, (where, v) in inner.items() if where not in IGNORED and v not in NOTHING}
 
     return json.dumps(kept(config, ""), sort_keys=True, default=str) if config else ""
 

@@ -89,17 +89,18 @@ def _refused(sweep: Path) -> dict[str, str]:
     return {name: why for name, why in failed.items() if not (sweep / name.partition(":")[0] / ".hydra").is_dir()}
 
 
-def write(multirun_dir: Path, not_defined: dict[str, str] | None = None) -> str:
+def write(multirun_dir: Path, not_defined: dict[str, str] | None = None, interrupted: bool = False) -> str:
     """The comparison of a sweep, whatever became of its jobs; nothing is evaluated for it.
 
-    `not_defined`: grid cells that were skipped, with why. ConfigError if its runs are not comparable.
+    `not_defined`: grid cells that were skipped, with why. `interrupted`: the sweep goes on later, and whoever stopped it does
+    not wait for a tracker. ConfigError if its runs are not comparable.
     """
     found = job_directories(multirun_dir)
     names = labels(found)
     sources = as_they_are([(d, names[d]) for d in found])
     sources = replace(sources, failed=sources.failed | _refused(multirun_dir))
     written = _written(sources, found, multirun_dir, not_defined or {})
-    if node := tracked.recorded(found):
+    if not interrupted and (node := tracked.recorded(found)):
         try:
             tracker: Tracker = build("tracker", node)
         except ConfigError as error:  # recorded by another version

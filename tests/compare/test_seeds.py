@@ -104,3 +104,16 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group() -> None:
         ("a", ["0", "1"]), ("c", ["2"]), ("e", ["4"]), ("f", ["5"])
     ]  # fmt: skip
     assert recipe(base) != recipe(base | {"data": {"name": "mnist", "root": "a"}})
+
+
+def test_a_group_of_later_days_that_does_nothing_changes_no_recipe() -> None:
+    older = {"data": {"name": "digits"}, "trainer": {"steps": 3}}
+    newer = older | {
+        "augmentation": {"name": "none"},
+        "space": {"name": "identity"},
+        "features": {"name": "classifier"},
+        "job": "a",
+        "init": None,
+    }
+    assert recipe(newer) == recipe(older)
+    assert recipe(newer | {"augmentation": {"name": "flip", "probability": 0.5}}) != recipe(older)
