@@ -52,7 +52,7 @@ def test_every_command_of_the_readme_composes() -> None:
     lines = re.findall(r"python -m difflab ((?!resume|task=compare|task=report|--).*?)(?:#.*|`.*)?$", README, re.M)
     assert len(lines) >= 8
     for line in lines:
-        words = [word for word in line.split() if word != "-m" and not word.startswith("run=")]
+        words = [word for word in line.split() if word != "-m" and not word.startswith(("run=", "hydra/launcher="))]
         first = [re.sub(r",[\w,]+$", "", word) for word in words]  # of each sweep its first value
         if "parameterization=score" not in first:
             assert config_of(first)["task"]["name"]
