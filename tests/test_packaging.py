@@ -41,6 +41,7 @@ def test_a_wheel_brings_its_configuration_and_its_digits(wheel: Path, tmp_path: 
     names = {str(path.relative_to(wheel)) for path in wheel.rglob("*")}
     assert {
         "difflab/conf/config.yaml",
+        "difflab/sweeps/ddpm_table_2.yaml",
         "difflab/py.typed",
         "difflab/data/digits.npz",
         "difflab/data/digits_LICENSE.txt",
