@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-import urllib.request
 import zlib
 from collections.abc import Iterator
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..errors import ConfigError
 from ._idx import decompress, read_idx
+from ._published import cache, fetch, named, usual
 from .base import Pictures, Split
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 VALIDATION = 5_000  # the last of the training file
-TIMEOUT = 20  # seconds without an answer: a machine without a network must not hang
 
 
 class MnistLike(Pictures):
@@ -67,16 +65,11 @@ def _find(folders: tuple[str, ...], sha256: tuple[str, ...], root: str | None) -
 
 def _places(folders: tuple[str, ...], root: str | None) -> Iterator[tuple[Path, bool]]:
     """(folder to look into, whether it is this set's by its name or by the user's word), first to last."""
-    named = root or os.environ.get("DIFFLAB_DATA")
-    if named:
-        top = Path(named).expanduser()
+    if top := named(root):
         yield from ((top, root is not None), (top / "raw", root is not None))
         yield from ((top / folder / sub, True) for folder in folders for sub in ("", "raw"))
     if root is None:
-        # Debian's packages; torchvision's `root` as its examples set it; our own downloads.
-        usual = [Path("/usr/share/datasets"), Path("data"), _cache()]
-        usual += [Path.home() / part for part in ("data", "datasets", ".cache/torch/datasets")]
-        yield from ((top / folder / sub, True) for top in usual for folder in folders for sub in ("", "raw"))
+        yield from ((top / folder / sub, True) for top in usual() for folder in folders for sub in ("", "raw"))
 
 
 def _is(content: bytes, sha256: str) -> bool:
@@ -89,39 +82,12 @@ def _is(content: bytes, sha256: str) -> bool:
 
 def _download(title: str, sha256: tuple[str, ...], url: str) -> list[Path]:
     """The four files, fetched into our cache and checked before they get their names; ConfigError if that fails."""
-    folder = _cache() / title
+    folder = cache() / title
     print(f"difflab: downloading {title} from {url} to {folder}", file=sys.stderr)
-    paths = []
-    for name, digest in zip(FILES, sha256, strict=True):
-        path = folder / f"{name}.gz"
-        source = f"{url.rstrip('/')}/{path.name}"
-        try:
-            with urllib.request.urlopen(source, timeout=TIMEOUT) as answer:
-                content = answer.read()
-        except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError; ValueError: not a URL
-            raise ConfigError(
-                f"data.url: {source} could not be fetched ({error}): connect to a network, give another mirror, or "
-                "set data.root or DIFFLAB_DATA to a folder that holds the files."
-            ) from error
-        if not _is(content, digest):
-            raise ConfigError(
-                f"data.url: {source} is not the published file (its sha256 differs): give another mirror."
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / f"{path.name}.{os.getpid()}"
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        except OSError as error:
-            raise ConfigError(
-                f"{folder} cannot be written ({error}): set XDG_CACHE_HOME to a folder that can."
-            ) from error
-        paths.append(path)
+    paths = [folder / f"{name}.gz" for name in FILES]
+    for path, digest in zip(paths, sha256, strict=True):
+        fetch(f"{url.rstrip('/')}/{path.name}", path, partial(_is, sha256=digest))
     return paths
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "difflab"
 
 
 def _how_to_get(folders: tuple[str, ...], root: str | None) -> str:
