@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from difflab.cli import main
+from difflab.config.compose import composer
+from difflab.config.schema import conf_directory, load_schema
+from difflab.job import checked
 from difflab.sweep import record
+from difflab.sweep.plan import plan
 from difflab.sweep.question import directory, load, names
 
 SMALL = [  # a chain as long as the question asks for, and next to nothing of everything else
@@ -62,6 +70,34 @@ def test_a_question_from_its_first_job_to_its_tables(
     assert (tmp_path / "sweep" / "comparison.md").exists()
     text = (tmp_path / "sweep" / "tables.md").read_text()
     assert "±" in text and "Nothing is finished" not in text.split("orderings")[0]
+
+
+RUN = re.compile(r"^#.*python -m difflab sweep=(\w+) (.*experiment=.*)$", re.MULTILINE)
+ELSEWHERE = [
+    line for path in sorted(directory().glob("*.yaml")) for line in RUN.findall(path.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize(("name", "typed"), ELSEWHERE)
+def test_a_question_asked_of_other_data_keeps_the_recipe_s_budget(name: str, typed: str) -> None:
+    """The commands for a GPU, their first and their last job: the cell's choices, and in all else what the recipe says."""
+    own = [word for word in shlex.split(typed) if word.startswith("experiment=")]
+    with composer(conf_directory(), load_schema()) as composing:
+
+        def judge(cfg: DictConfig) -> dict[str, Any]:
+            return checked(cfg, cfg.hydra, ())
+
+        recipe = judge(composing.compose(own))
+        jobs = plan(load(name), composing.parse(shlex.split(typed)), composing, judge).jobs
+        ends = [(job, judge(composing.compose(job.overrides))) for job in (jobs[0], jobs[-1])]
+    said = re.search(
+        rf"{re.escape(typed)}\n#[^)]* (\d+) trainings", (directory() / f"{name}.yaml").read_text(encoding="utf-8")
+    )
+    assert said and len(jobs) == int(said[1])
+    for job, config in ends:
+        assert config["schedule"]["name"] == job.cell.get("schedule", recipe["schedule"]["name"])
+        for node in ("data", "model", "optimizer", "trainer", "augmentation"):
+            assert config[node] == recipe[node]
 
 
 def test_the_measurements_of_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
