@@ -97,6 +97,13 @@ class Answers:
         for refused in plan.refused:
             self._add(refused.cell)
             self._open[_key(refused.cell)] = "not defined"
+        order = {
+            key: list(dict.fromkeys(cell.get(key) for cell in self.cells)) for key in {k for c in self.cells for k in c}
+        }
+        keys = list(dict.fromkeys(key for cell in self.cells for key in cell))
+        self.cells.sort(
+            key=lambda cell: [order[key].index(cell.get(key)) for key in keys]
+        )  # as in the grid, twins in their places
 
     def _add(self, cell: Cell) -> None:
         if cell not in self.cells:

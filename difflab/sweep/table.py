@@ -74,6 +74,8 @@ def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> 
     rows: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
         label = tuple(cell.get(key, "") for key in keys)
+        if column is None and answers.missing(cell) == "not defined":
+            continue  # a row of nothing; the cell is listed below
         row = rows.setdefault(label, [*label, *("" for _ in across)])
         for i, name in enumerate(across):
             if column is None or cell.get(column) == name:

@@ -25,6 +25,7 @@ def composed(tmp_path):
         "model": ["mlp", "unet_small", "unet", "dit_text"],
         "decoder": ["gaussian", "discretized_gaussian"],
         "trainer": ["default", "vectors"],
+        "features": ["classifier", "pixels"],
         "sampler": ["ancestral", "ancestral_cloud", "ddim", "ddim_cloud"],
     }.items():
         (tmp_path / group).mkdir()
@@ -34,7 +35,7 @@ def composed(tmp_path):
     recipe = "# @package _global_\ndefaults:\n  - override /data: swiss_roll\n  - override /model: unet\n"
     (tmp_path / "experiment" / "recipe.yaml").write_text(recipe)
     before = ["model: unet", "decoder: gaussian", "trainer: default", "sampler: ancestral", "sampler@preview: ddim"]
-    lines = [*before, "data: digits", "experiment: null", "_self_"]
+    lines = [*before, "features: classifier", "data: digits", "experiment: null", "_self_"]
     defaults = "defaults:\n" + "".join(f"  - {line}\n" for line in lines)
     (tmp_path / "config.yaml").write_text(defaults)
 

@@ -105,6 +105,17 @@ def test_a_table_shows_mean_error_and_spread_and_why_a_cell_is_empty(sweep: tupl
     assert "not defined" in text and "not defined: objective=simple variance=learned_range: no gradient" in text
     assert "waiting" in rows["late"] and "The sweep is not at its end: 6 done, 1 waiting." in text
     assert len(tables.load(sweep[0] / "table_1.csv")["objective"]) == 3
+    parts = text.split("## parts")[1].split("## claims")[
+        0
+    ]  # in the grid's order, twins in their places, no row of nothing
+    rows = [line.split(" | ")[:2] for line in parts.splitlines() if line.startswith("| ")][1:]
+    names = [(a.strip("| "), b) for a, b in rows]
+    assert names == [
+        ("vlb", "fixed_beta"),
+        ("simple", "fixed_beta"),
+        ("simple", "fixed_beta_tilde"),
+        ("late", "fixed_beta"),
+    ]
 
 
 def test_the_bands_of_t_add_up_and_follow_the_variance(sweep: tuple[Path, Plan]) -> None:
