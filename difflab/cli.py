@@ -75,11 +75,13 @@ class Plan:
     task: str
     asked: sweep.Plan | None = None  # the jobs of sweep=NAME
     shown: list[str] = field(default_factory=list)  # what --cfg shows, if not the overrides
+    sweep: str | None = None  # the sweep that a single run is a job of
 
     @property
     def command(self) -> list[str]:
-        """For Hydra, the directory settled."""
-        return [*self.overrides, f"{self.key}={quoted(str(self.directory))}"]
+        """For Hydra, the directory settled. It would write .hydra/ before a job is judged, in the place of what an earlier one
+        left there (a file's null is not enough to stop it)."""
+        return [*self.overrides, f"{self.key}={quoted(str(self.directory))}", "hydra.output_subdir=null"]
 
 
 def _main(argv: list[str], debugging: bool) -> int:
@@ -103,6 +105,8 @@ def _main(argv: list[str], debugging: bool) -> int:
     with held(plan.directory, plan.key):
         if plan.multirun:
             return _sweep(["--multirun", *plan.command], plan, prepared, debugging)
+        if plan.asked:  # so that `python -m difflab.sweep` knows the whole, whoever runs its jobs
+            sweep.save(plan.directory.parent, plan.asked)
         return _single(plan.command, plan, prepared, debugging)
 
 
@@ -221,7 +225,8 @@ def _one_job(
         )
         raise ConfigError(f"job={name} is none of the jobs of sweep={asked.name}: {choices}.")
     lines = [*found[0].overrides[asked.inherited :], *rest]
-    return _plan(args, [*lines, f"hydra.run.dir={quoted(str(directory / name))}"], composing)
+    plan = _plan(args, [*lines, f"hydra.run.dir={quoted(str(directory / name))}"], composing)
+    return replace(plan, asked=asked, sweep=directory.name)
 
 
 def _settle(
@@ -302,7 +307,8 @@ def _from_run(
 def _single(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) -> int:
     failures: list[Exception] = []
     try:
-        _hydra(command, Task(plan.plugins, debugging, failures, os.environ.get(sweep.VARIABLE)))
+        of = os.environ.get(sweep.VARIABLE) or plan.sweep
+        _hydra(command, Task(plan.plugins, debugging, failures, of, plan.asked))
     except ConfigError:
         prepared.undo()
         raise
@@ -331,6 +337,8 @@ def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) 
         for name, message in failed.items():
             print(f"job {name} failed: {message}", file=sys.stderr)
     jobs = [path for path in plan.directory.iterdir() if (path / ".hydra").is_dir()]
+    if plan.asked and plan.task == "train" and not sweep.ended(plan.directory, plan.asked):
+        return 1  # some are at work elsewhere
     return 0 if compared and jobs and not failed else 1
 
 

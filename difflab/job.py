@@ -24,9 +24,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .config.check import check, worded
+from .config.check import check, show, worded
 from .config.compose import plain
-from .config.inherit import MACHINE, differences
+from .config.directory import has_checkpoints
+from .config.inherit import FROZEN, MACHINE, differences
 from .config.pairs import check_pairs, continuous_by_file
 from .config.safety import check_safety
 from .config.schema import load_schema
@@ -35,6 +36,14 @@ from .files import UNREADABLE, write_atomically, write_json
 
 FAILED, NOT_DEFINED = "failed.json", "not_defined.json"  # in a job's directory: {"overrides": [...], "message": "..."}
 OUT_OF_MEMORY = re.compile(r"OutOfMemory|out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+TRAINED = ("seed", "optimizer", "objective", "timestep", "decoder", "trainer", "init")  # besides what is frozen
+AT_WORK = (
+    "trainer.log_every",
+    "trainer.workers",
+    "trainer.profile",
+    "trainer.detect_anomaly",
+    "trainer.skip_nonfinite",
+)
 WORST = float("inf")  # what a sweeper is told of a job without a result: it minimises, and one bad cell must not end it
 
 
@@ -73,9 +82,13 @@ class Task:
         try:
             with clean_slate():
                 config = checked(cfg, hydra_cfg, self.plugins)
-                if self.failures is None and (known := finished(directory, config)) is not None:
+                in_sweep = self.failures is None or self.sweep is not None
+                if in_sweep and (known := finished(directory, config)) is not None:
+                    (directory / FAILED).unlink(missing_ok=True)
                     print(f"job {directory.name} is finished: {directory / 'result.json'}", file=sys.stderr, flush=True)
                     return known
+                if self.asked is not None:
+                    check_unchanged(directory, config)
                 for name in (FAILED, NOT_DEFINED):
                     (directory / name).unlink(missing_ok=True)
                 save_record(directory, cfg, hydra_cfg)
@@ -115,12 +128,30 @@ def finished(directory: Path, config: Mapping[str, Any]) -> float | None:
         recorded = OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True)
         assert isinstance(recorded, dict)
         other = differences(config, worded(recorded))  # a key that the record lacks is one of later days
-        return None if any(_matters(path) for path, _ in other) else float(result["objective"])
+        return None if any(matters(path) for path, _ in other) else float(result["objective"])
     except (*UNREADABLE, OmegaConfBaseException, AssertionError):
         return None
 
 
-def _matters(path: str) -> bool:
+def check_unchanged(directory: Path, config: Mapping[str, Any]) -> None:
+    """ConfigError if a job of a question was begun as another: its weights must not stand for what the file says now."""
+    file = directory / ".hydra" / "config.yaml"
+    if config["task"]["name"] != "train" or not file.is_file() or not has_checkpoints(directory):
+        return
+    try:
+        recorded = worded(OmegaConf.to_container(OmegaConf.load(file), resolve=True))
+        assert isinstance(recorded, dict)
+    except (*UNREADABLE, OmegaConfBaseException, AssertionError):
+        return  # what goes on with it says so
+    for path, was in differences(config, recorded):
+        if matters(path) and path.partition(".")[0] in (*FROZEN, *TRAINED) and path not in AT_WORK:
+            raise ConfigError(
+                f"{path} was {show(was)} when {directory} was trained, and the question says otherwise now; give hydra.sweep.dir=DIR "
+                "for the new one, or remove that directory."
+            )
+
+
+def matters(path: str) -> bool:
     """Whether a result may depend on this key of the configuration."""
     return (path not in MACHINE or path == "data.path") and path.partition(".")[0] not in (
         "resume", "sweep", "job", "tracker", "device", "plugins", "checkpoint",

@@ -160,6 +160,8 @@ def translated(schema: Callable[[], Schema], overrides: Sequence[str]) -> Iterat
 
 
 def _sentence(error: HydraException, schema: Schema, overrides: Sequence[str]) -> str:
+    if isinstance(error.__cause__, ConfigError):  # of what Hydra has built
+        return str(error.__cause__)
     text = str(error)
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")

@@ -62,6 +62,10 @@ def check_safety(config: Mapping[str, Any]) -> None:
                 raise ConfigError(
                     f"{where}={value} is refused: {secret[1]} would be written into the run's files; leave it in the environment."
                 )
+        if path in ("hydra.job.env_set", "hydra.job.env_copy"):
+            raise ConfigError(
+                f"{where}={value} is refused: a configuration sets no environment; export it in the shell."
+            )
         if where == "hydra.sweeper.custom_search_space" and value is not None:
             raise ConfigError(f"{where}={value} is refused: it names a function, and configurations run no code.")
         if where.startswith(("hydra.job_logging.", "hydra.hydra_logging.")):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from .plan import Plan, not_defined, plan, suffix
 from .question import load, names
-from .record import save
+from .record import ended, save
 
 VARIABLE = "DIFFLAB_SWEEP"  # in the environment of a job that is a process of its own: its sweep's name
 
-__all__ = ["VARIABLE", "Plan", "load", "names", "not_defined", "plan", "register", "save", "suffix", "tables"]
+__all__ = ["VARIABLE", "Plan", "ended", "load", "names", "not_defined", "plan", "register", "save", "suffix", "tables"]
 
 
 def tables(directory: Path) -> str:

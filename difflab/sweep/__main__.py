@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,8 +11,7 @@ from pathlib import Path
 from ..config.compose import composer
 from ..config.schema import conf_directory, load_schema
 from ..console import duration
-from ..errors import ConfigError
-from ..job import checked
+from ..job import checked, sentence
 from . import agent, plan, record
 from .question import load, names
 from .table import write
@@ -36,8 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(_answer(options), flush=True)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(sentence(error), file=sys.stderr)
         return 1
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from .plan import Plan
-from .question import Question
+from .question import Question, directory
 
 
 def configuration(question: Question, plan: Plan, typed: list[str]) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def configuration(question: Question, plan: Plan, typed: list[str]) -> dict[str,
             "command": [*command, *own, "${args_no_hyphens}"],
         }  # fmt: skip
     jobs = {"job": {"values": [job.name for job in plan.jobs]}}
-    own = [f"sweep={question.name if question.path.parent.name == 'sweeps' else question.path}", *typed]
+    ours = question.path.parent.resolve() == directory().resolve()
+    own = [f"sweep={question.name if ours else question.path.resolve()}", *typed]
     return result | {
         "method": "grid", "metric": metric, "parameters": jobs, "command": [*command, *own, "${args_no_hyphens}"]
     }  # fmt: skip

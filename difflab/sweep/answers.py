@@ -65,7 +65,7 @@ class Answer:
         if not isinstance(T, int):
             return math.nan
         edges = (1, T / 100, T / 10, T)
-        return float(values[(t > edges[i]) & (t <= edges[i + 1])].sum())
+        return float(values[(t > max(edges[i], 1)) & (t <= edges[i + 1])].sum())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from ..config.compose import Composer
 from ..errors import ConfigError, NotDefined
+from ..job import matters
 from .question import Cell, Question
 from .twins import trained_as
 
@@ -96,7 +97,12 @@ def plan(
         )
     fixed = [f"{key}={v[0]}" for key, v in values.items() if key not in chosen and key != "seed" and len(v) == 1]
     factors = {key: v for key, v in values.items() if key not in chosen and key != "seed" and len(v) > 1}
-    seeds = values.get("seed") or [str(seed) for seed in question.seeds]
+    seeds = list(dict.fromkeys(values.get("seed") or [str(seed) for seed in question.seeds]))
+    for key in ("resume", "runs"):
+        if values.get(key, ["auto" if key == "resume" else "null"])[0] not in ("auto", "null"):
+            raise ConfigError(
+                f"{key}={values[key][0]}: sweep={question.name} has runs of its own, and goes on with them; leave it out."
+            )
     resume = [] if inherited or "resume" in values else ["resume=auto"]  # so that the same command goes on
     common = [*inherited, *question.base, *resume]
     if question.search:
@@ -112,6 +118,8 @@ def plan(
         varied = [k for k in question.keys if len({cell.get(k) for cell in question.cells}) > 1] + [*factors]
         if not trained:
             raise ConfigError(f"sweep={question.name}: no cell of it is defined: {refused[0].message}")
+        for seed in seeds:
+            check(composing.compose([*common, *_lines(trained[0]), *fixed, f"seed={seed}"]))
         jobs, twins = _jobs(trained, pairs, seeds or [None], common, fixed, varied, composing)
     return Plan(
         question.name, question.question, question.cost, jobs, twins, refused, question.tables, question.search,
@@ -134,7 +142,12 @@ def _distinct(
         # only what the grid itself asks about may be answered by another of its cells
         other = cell | {key: value for key, value in trained_as(config).items() if key in cell}
         if other != cell:
-            pairs.append((cell, other))
+            try:
+                check(composing.compose([*common, *_lines(other), *fixed]))
+            except ConfigError:  # it would need keys that the other has not
+                other = cell
+            else:
+                pairs.append((cell, other))
         trained[tuple(other.items())] = other
     return list(trained.values()), pairs, refused
 
@@ -169,9 +182,9 @@ def suffix(question: Question, typed: Sequence[Override]) -> str:
     the same one. What only chooses jobs does not count."""
     lines = sorted(
         str(o.input_line) for o in typed
-        if not o.key_or_group.startswith("hydra") and _key(o) not in question.keys and _key(o) not in ("seed", "tracker", "device", "sweep", "job", "resume")
+        if not o.key_or_group.startswith("hydra") and _key(o) not in (*question.keys, "seed") and matters(_key(o))
     )  # fmt: skip
-    return f"-{hashlib.sha256(' '.join(lines).encode()).hexdigest()[:4]}" if lines else ""
+    return f"-{hashlib.sha256(' '.join(lines).encode()).hexdigest()[:8]}" if lines else ""
 
 
 def _key(override: Override) -> str:

@@ -28,9 +28,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..config.compose import quoted
 from ..console import Progress, duration
-from ..errors import NotDefined
+from ..errors import ConfigError, NotDefined
 from ..files import PRUNED, UNREADABLE, write_json
-from ..job import FAILED, NOT_DEFINED, WORST, Task, finished, skip
+from ..job import FAILED, NOT_DEFINED, WORST, Task, check_unchanged, finished, skip
 from . import VARIABLE, record
 from .plan import Spec
 from .pool import Ended, Job, Pool, Running
@@ -45,6 +45,7 @@ OWN = (
     "hydra.sweeper.",
     "hydra.sweep.",
     "hydra.mode=",
+    "hydra.output_subdir=",
     "hydra.run.dir=",
 )  # of the sweep, not of its jobs
 
@@ -62,6 +63,11 @@ def register() -> None:
         plugins.register(plugin)
 
 
+def _positive(key: str, value: object) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ConfigError(f"{key}={value} must be a whole number, at least 1, or null.")
+
+
 class SideBySide(Launcher):
     """hydra/launcher=side_by_side: jobs as processes, as many at a time as there are cores or GPUs.
 
@@ -69,6 +75,8 @@ class SideBySide(Launcher):
     """
 
     def __init__(self, jobs: int | None, threads: int | None) -> None:
+        _positive("hydra.launcher.jobs", jobs)
+        _positive("hydra.launcher.threads", threads)
         self._side_by_side, self._threads = jobs, threads
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -88,6 +96,7 @@ class SideBySide(Launcher):
             if config is None:
                 returns[name] = WORST
             elif (known := finished(self.directory / name, config)) is not None:
+                (self.directory / name / FAILED).unlink(missing_ok=True)
                 returns[name] = known
         todo = [Job(name, self.command(spec)) for name, spec in specs.items() if name not in returns]
         for job in todo:  # tried again
@@ -110,7 +119,10 @@ class SideBySide(Launcher):
         task = [line for line in lines if not line.startswith("hydra.sweep.")]
         spec = Spec(name, task, {})
         try:
-            return name, spec, self.task.checked(cfg)
+            config = self.task.checked(cfg)
+            if self.task.asked is not None:
+                check_unchanged(self.directory / name, config)
+            return name, spec, config
         except NotDefined as error:
             skip(self.directory / name, task, str(error))
             return name, spec, None
@@ -129,7 +141,9 @@ class SideBySide(Launcher):
                 return WORST
             watch.said(f"done  {spec.name}  {duration(ended.seconds)}")
             return _objective(directory)
-        if ended.stopped is None:
+        if ended.stopped is None and record.state(directory).state == "running":
+            watch.said(f"at work elsewhere  {spec.name}")
+        elif ended.stopped is None:
             if not (directory / FAILED).exists():
                 why = (
                     f"signal {-ended.code} ended it" + " (memory ran out?)" * (ended.code == -9)
@@ -146,6 +160,7 @@ class Cells(Sweeper):
     """hydra/sweeper=cells: the jobs of a question, each in a directory of its name."""
 
     def __init__(self, max_batch_size: int | None = None) -> None:
+        _positive("hydra.sweeper.max_batch_size", max_batch_size)
         self.max_batch_size = max_batch_size
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -172,6 +187,7 @@ class Search(Sweeper):
     """hydra/sweeper=search: jobs that Optuna asks for, one whenever there is room (of another launcher: several at once)."""
 
     def __init__(self, seed: int, prune: bool, startup: int, warmup: int, at_once: int | None) -> None:
+        _positive("hydra.sweeper.at_once", at_once)
         self._how, self._at_once = {"seed": seed, "prune": prune, "startup": startup, "warmup": warmup}, at_once or 4
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

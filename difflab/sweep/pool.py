@@ -92,8 +92,10 @@ class Pool:
         program: Sequence[str] = (sys.executable, "-m", "difflab"),
     ) -> None:
         self.gpus = gpus()
+        own = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+        threads = threads or (int(own) if own.isdecimal() else 0)
         self.slots = side_by_side or len(self.gpus) or max(1, cores() // (threads or 1))
-        self.threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or max(1, cores() // self.slots)
+        self.threads = threads or max(1, cores() // self.slots)
         self.logs, self._environment = logs, dict(environment)
         self.running: list[Running] = []
         self._program = list(program)

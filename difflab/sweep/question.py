@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ KEYS = {"question": str, "cost": str, "base": list, "grid": (dict, list), "seeds
 RANGE = {"low", "high", "log", "step"}
 TABLE = {"title", "rows", "columns", "values", "where", "chains", "claims"}
 CLAIM = {"says", "better", "worse", "where"}
+FOREIGN = ("plugins", "run", "runs", "resume", "sweep", "job")  # typed by a person, never by a file
+PLAIN = re.compile(r"^[\w.@/-]+$")
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,20 @@ def load(name: str) -> Question:
     grids = [grids] if isinstance(grids, Mapping) else grids
     products = [_product(path, grid) for grid in grids]
     cells = list({tuple(cell.items()): cell for product in products for cell in _cells(product)}.values())
-    known = {key for cell in cells for key in cell}
+    base = [str(line) for line in content.get("base", [])]
+    for key in (
+        *(line.partition("=")[0] for line in base),
+        *(k for cell in cells for k in cell),
+        *content.get("search", {}),
+    ):
+        _check_key(path, str(key))
+    known = {
+        key: {cell[key] for cell in cells if key in cell} for key in dict.fromkeys(k for cell in cells for k in cell)
+    }
     tables = [_table(path, table, known) for table in content.get("tables", [])]
     search = {str(key): _dimension(path, str(key), value) for key, value in content.get("search", {}).items()}
     return Question(
-        path.stem, path, content["question"], content.get("cost", ""), [str(line) for line in content.get("base", [])], cells,
+        path.stem, path, content["question"], content.get("cost", ""), base, cells,
         content.get("seeds", []), search, content.get("trials", 0), tables,
     )  # fmt: skip
 
@@ -116,27 +128,62 @@ def _check(path: Path, content: Mapping[str, Any]) -> None:
             raise ConfigError(f"{path}: seeds holds {seed}, which is no whole number.")
 
 
-def _table(path: Path, table: Any, known: set[str]) -> dict[str, Any]:
+def _check_key(path: Path, key: str) -> None:
+    """ConfigError for what only a person may type, and what is Hydra's: a question is data."""
+    if not PLAIN.match(key) or key.startswith("hydra") or key in FOREIGN:
+        raise ConfigError(
+            f"{path}: {key} is not for a file to say: a question names groups and keys of difflab's own; type it."
+        )
+
+
+def _table(path: Path, table: Any, known: Mapping[str, set[str]]) -> dict[str, Any]:
     """A table whose cells are named as the grid's are."""
     if not isinstance(table, Mapping) or "title" not in table or set(table) - TABLE:
         raise ConfigError(f"{path}: a table has a title and of {', '.join(sorted(TABLE))}; one is {table}.")
     title = table["title"]
     if sum(key in table for key in ("rows", "chains", "claims")) != 1:
         raise ConfigError(f"{path}: the table {title} needs one of rows, chains and claims.")
+    kinds = {
+        "title": str,
+        "columns": str,
+        "rows": list,
+        "values": list,
+        "chains": list,
+        "claims": list,
+        "where": Mapping,
+    }
+    if wrong := [key for key, value in table.items() if not isinstance(value, kinds[key])]:
+        raise ConfigError(
+            f"{path}: {wrong[0]} of the table {title} is {table[wrong[0]]}, which is of the wrong kind; difflab/sweep/table.py shows an example."
+        )
+    if not all(isinstance(k, int) for k in table.get("chains", [])) or not all(
+        isinstance(v, str) for v in table.get("values", [])
+    ):
+        raise ConfigError(f"{path}: the table {title} takes whole numbers for chains, names for values.")
     if "columns" in table and len(table.get("values", ["bpd"])) != 1:
         raise ConfigError(f"{path}: the table {title} has columns, and shows one value in them.")
-    used = [*table.get("rows", []), *filter(None, [table.get("columns")]), *table.get("where", {})]
+    used = [*table.get("rows", []), *filter(None, [table.get("columns")])]
+    sides = [table.get("where", {})]
     for claim in table.get("claims", []):
         if not isinstance(claim, Mapping) or not {"says", "better", "worse"} <= set(claim) <= CLAIM:
             raise ConfigError(f"{path}: a claim has {', '.join(sorted(CLAIM))}; one is {claim}.")
-        used += [*claim["better"], *claim["worse"], *claim.get("where", {})]
+        sides += [claim["better"], claim["worse"], claim.get("where", {})]
+    if any(not isinstance(side, Mapping) for side in sides):
+        raise ConfigError(f"{path}: better, worse and where of the table {title} are mappings of keys to values.")
+    used += [key for side in sides for key in side]
     if unknown := [key for key in used if key not in known]:
         raise ConfigError(
             f"{path}: the table {title} asks for {unknown[0]}, which the grid does not vary: {', '.join(sorted(known))}."
         )
+    for side in sides:
+        for key, value in _texts(side).items():
+            if value not in known[key]:
+                raise ConfigError(
+                    f"{path}: the table {title} asks for {key}={value}, and the grid has {', '.join(sorted(known[key]))}."
+                )
     texts = {key: _texts(table[key]) for key in ("where",) if key in table}
-    sides = ("better", "worse", "where")
-    claims = [claim | {key: _texts(claim[key]) for key in sides if key in claim} for claim in table.get("claims", [])]
+    named = ("better", "worse", "where")
+    claims = [claim | {key: _texts(claim[key]) for key in named if key in claim} for claim in table.get("claims", [])]
     return dict(table) | texts | ({"claims": claims} if claims else {})
 
 

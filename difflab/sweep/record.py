@@ -59,6 +59,8 @@ def load(directory: Path) -> Plan:
         jobs = [Spec(**job) for job in record.pop("jobs")]
         twins = [Twin(**twin) for twin in record.pop("twins")]
         refused = [Refused(**cell) for cell in record.pop("refused")]
+        if strange := [job.name for job in jobs if not isinstance(job.name, str) or Path(job.name).name != job.name]:
+            raise ValueError(f"{strange[0]} is no job's name")
         return Plan(jobs=jobs, twins=twins, refused=refused, **record)
     except UNREADABLE as error:
         why = "there is none" if not path.exists() else f"it cannot be read ({' '.join(str(error).split())})"
@@ -88,6 +90,11 @@ def states(directory: Path) -> dict[str, State]:
         [path.name for path in sorted(directory.glob("trial*/"))] if plan.search else [job.name for job in plan.jobs]
     )
     return {name: state(directory / name) for name in names}
+
+
+def ended(directory: Path, plan: Plan) -> bool:
+    """Whether nothing of this plan is still to be done."""
+    return bool(plan.search) or all(state(directory / job.name).state in ENDED for job in plan.jobs)
 
 
 def left(states: Mapping[str, State], side_by_side: int) -> float | None:

@@ -31,10 +31,13 @@ class Study:
         backend = optuna.storages.journal.JournalFileBackend(str(directory / FILE))
         self._optuna, self._directory, self._asked = optuna, directory, asked
         pruner = optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        storage = optuna.storages.JournalStorage(backend)
+        known = {study.study_name: study.n_trials for study in optuna.get_all_study_summaries(storage)}
         self._study = optuna.create_study(
             study_name=asked.name,
-            storage=optuna.storages.JournalStorage(backend),
-            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),  # several at a time
+            storage=storage,
+            # several at a time; a generator that begins anew would ask what it has asked
+            sampler=optuna.samplers.TPESampler(seed=seed + known.get(asked.name, 0), constant_liar=True),
             pruner=pruner if prune else optuna.pruners.NopPruner(),
             load_if_exists=True,
         )

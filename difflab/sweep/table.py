@@ -70,6 +70,13 @@ def _drawn(table: Mapping[str, Any], answers: Answers, path: Path) -> list[str]:
 
 def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
     keys, column, values = list(table["rows"]), table.get("columns"), table.get("values", ["bpd"])
+    shown_ = [cell for cell in cells if column or answers.missing(cell) != "not defined"]
+    if column or len({tuple(cell.get(key, "") for key in keys) for cell in shown_}) < len(shown_):
+        keys += [
+            key
+            for key in varying(shown_)
+            if key not in keys and key != column and _tells_apart(key, keys, column, shown_)
+        ]
     across = list(dict.fromkeys(cell[column] for cell in cells if column in cell)) if column else values
     rows: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
@@ -82,6 +89,15 @@ def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> 
                 figure = answers.figure(cell, values[0] if column else name)
                 row[len(keys) + i] = shown(figure) if figure else answers.missing(cell)
     return [*keys, *across], list(rows.values())
+
+
+def _tells_apart(key: str, keys: Sequence[str], column: str | None, cells: Sequence[Cell]) -> bool:
+    """Whether cells that would stand in one place differ in this key (a factor that was typed)."""
+    known = [k for k in (*keys, column) if k]
+    places: dict[tuple[str, ...], set[str]] = {}
+    for cell in cells:
+        places.setdefault(tuple(cell.get(k, "") for k in known), set()).add(cell.get(key, ""))
+    return any(len(values) > 1 for values in places.values())
 
 
 def _chains(steps: Sequence[int], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
@@ -121,9 +137,12 @@ class Verdict:
     between: float
     evaluation: float
     seeds: tuple[int, int]
+    paired: bool = True  # over examples
 
     @property
     def word(self) -> str:
+        if not math.isfinite(self.difference):
+            return "no verdict: a bound is not finite"
         known = [half for half in (self.between, self.evaluation) if not math.isnan(half)]
         if not known or abs(self.difference) <= max(known):
             return "undecided"
@@ -137,6 +156,7 @@ def compared(worse: Cell, better: Cell, answers: Answers) -> Verdict | None:
         return None
     means, errors = [side[:, 0].mean() for side in sides], [side[:, 1].mean() for side in sides]
     groups = [answers.group(cell) for cell in (worse, better)]
+    paired = groups[0] is not None and groups[1] is not None
     if groups[0] and groups[1]:
         evaluation = versus(groups[0], groups[1]).evaluation_half  # paired
     else:
@@ -146,7 +166,11 @@ def compared(worse: Cell, better: Cell, answers: Answers) -> Verdict | None:
     if variance > 0:
         df = variance**2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides) if part > 0)
         between = quantile(df) * math.sqrt(variance)
-    return Verdict(float(means[0] - means[1]), between, float(evaluation), (len(sides[0]), len(sides[1])))
+    runs = [[answer.directory for answer in answers.of(cell)] for cell in (worse, better)]
+    if runs[0] == runs[1] and len(runs[0]) > 1:  # the same trainings, priced twice
+        each = sides[0][:, 0] - sides[1][:, 0]
+        between = quantile(len(each) - 1) * float(each.std(ddof=1)) / math.sqrt(len(each))
+    return Verdict(float(means[0] - means[1]), between, float(evaluation), (len(sides[0]), len(sides[1])), paired)
 
 
 def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> tuple[list[str], list[list[str]]]:
@@ -168,7 +192,7 @@ def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> tuple[list
                 continue
             rest = " ".join(f"{k}={v}" for k, v in cell.items() if k not in better and k in set(varying(answers.cells)))
             rows.append([
-                str(claim["says"]), rest, f"{verdict.difference:+.4f}", _half(verdict.between), _half(verdict.evaluation),
+                str(claim["says"]), rest, f"{verdict.difference:+.4f}", _half(verdict.between), _half(verdict.evaluation) + ("" if verdict.paired else " unpaired"),
                 verdict.word + _counted(verdict.seeds), places(other, cell, answers),
             ])  # fmt: skip
     return header, rows
@@ -195,7 +219,7 @@ def places(worse: Cell, better: Cell, answers: Answers) -> str:
 def _footnotes(plan: Plan, directory: Path) -> list[str]:
     lines = [
         "Mean over seeds ± the standard error on these examples (their own; it does not shrink with seeds); after it, in brackets, the standard deviation between "
-        "seeds and their number. L_T, L_mid (t = 2..T) and L_0 (t = 1) add up to the bound."
+        "seeds and their number. L_T, L_mid (t = 2..T), L_0 (t = 1) and what a space adds make the bound."
     ]
     if plan.twins:
         lines.append(
@@ -227,7 +251,7 @@ def _half(value: float) -> str:
 
 
 def _counted(seeds: tuple[int, int]) -> str:
-    return "" if min(seeds) > 1 else " (one seed)"
+    return "" if min(seeds) > 1 else " (these trainings)"
 
 
 def _line(cells: Sequence[str]) -> str:

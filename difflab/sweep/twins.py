@@ -16,8 +16,8 @@ ISOTROPIC = ("fixed_beta", "fixed_beta_tilde", "optimal")  # priced by every mea
 
 def trained_as(config: Mapping[str, Any]) -> dict[str, str]:
     """The choices (group -> option) to be trained in place of a configuration's own; empty if it has no twin."""
-    name = {group: config[group]["name"] for group in ("objective", "variance", "timestep", "schedule")}
-    if name["variance"] not in ISOTROPIC:
+    name = {group: config[group]["name"] for group in ("objective", "variance", "timestep", "decoder")}
+    if name["variance"] not in ISOTROPIC or name["decoder"].startswith("learned_"):  # those learn from the bound
         return {}
     as_simple = {"objective": "simple"} if name["objective"] == "hybrid" else {}
     adaptive = name["timestep"] == "importance"  # it looks at the bound's terms, which a variance changes

@@ -34,6 +34,17 @@ def test_each_job_is_told_its_share_and_says_what_it_says_into_its_file(
     assert jobs.log(ended.job).read_text() == "4 mine None\n"
 
 
+def test_threads_that_the_environment_asks_for_are_no_reason_to_share_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "cores", lambda: 8)
+    monkeypatch.setattr(pool, "gpus", list)
+    for said, slots, threads in (("4", 2, 4), ("4,2", 2, 4), ("", 8, 1), ("many", 8, 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        jobs = Pool(None, None, tmp_path, {})
+        assert (jobs.slots, jobs.threads) == (slots, threads)
+
+
 def test_never_more_at_a_time_than_slots_and_the_next_is_asked_for_late(tmp_path: Path) -> None:
     asked: list[str] = []
     seen = 0

@@ -64,6 +64,7 @@ def test_other_values_are_another_sweep_and_the_same_command_is_the_same(ask: As
     assert name() == name("parameterization=v", "seed=7", "tracker=none", "hydra/launcher=basic") == ""
     assert name("trainer.steps=9", "data=digits") == name("data=digits", "trainer.steps=9") != ""
     assert name("trainer.steps=9") != name("trainer.steps=8")
+    assert name("tracker.mode=offline", "data.num_workers=2", "checkpoint.every=50") == ""  # what no result depends on
 
 
 def test_cells_that_are_not_defined_are_told_before_anything_runs(ask: Ask, planned) -> None:
@@ -72,6 +73,18 @@ def test_cells_that_are_not_defined_are_told_before_anything_runs(ask: Ask, plan
     assert "no gradient" in plan.refused[0].message
     with pytest.raises(ConfigError, match="no cell of it is defined: objective=simple"):
         planned(ask("question: Q?\ngrid: {objective: simple, variance: learned_range}\n"))
+
+
+def test_seeds_are_looked_at_before_anything_runs(ask: Ask, planned) -> None:
+    with pytest.raises(ConfigError, match="seed=x must be a whole number"):
+        planned(ask(GRID), "seed=x")
+    assert len(planned(ask(GRID), "seed=1,1", "schedule=cosine").jobs) == 2
+
+
+def test_runs_of_its_own_are_not_taken_elsewhere(ask: Ask, planned) -> None:
+    for line in ("resume=somewhere", "runs=somewhere"):
+        with pytest.raises(ConfigError, match=f"{line}: sweep=asked has runs of its own"):
+            planned(ask(GRID), line)
 
 
 def test_a_wrong_value_ends_it_before_anything_runs(ask: Ask, planned) -> None:
@@ -99,6 +112,24 @@ def test_a_wrong_value_ends_it_before_anything_runs(ask: Ask, planned) -> None:
             "asks for model, which the grid does not vary",
         ),
         ("question: Q?\ngrid: {seed: 1}\ntables: [{title: T, claims: [{says: x}]}]\n", "a claim has"),
+        (
+            "question: Q?\ngrid: {seed: 1}\ntables: [{title: T, rows: [seed], columns: [seed]}]\n",
+            "columns of the table T",
+        ),
+        ("question: Q?\ngrid: {seed: 1}\ntables: [{title: T, rows: [seed], values: 3}]\n", "values of the table T"),
+        ("question: Q?\ngrid: {seed: 1}\ntables: [{title: T, chains: [x]}]\n", "takes whole numbers"),
+        (
+            "question: Q?\ngrid: {seed: 1}\ntables: [{title: T, rows: [seed], where: {seed: 2}}]\n",
+            "asks for seed=2, and the grid has 1",
+        ),
+        (
+            "question: Q?\nbase: ['hydra.searchpath=[pkg://evil]']\ngrid: {seed: 1}\n",
+            "hydra.searchpath is not for a file to say",
+        ),
+        ("question: Q?\nbase: ['+hydra.job.env_set.PATH=evil']\ngrid: {seed: 1}\n", "is not for a file to say"),
+        ("question: Q?\ngrid: {hydra.searchpath: [['pkg://evil']]}\n", "is not for a file to say"),
+        ("question: Q?\ngrid: {plugins: [[evil]]}\n", "plugins is not for a file to say"),
+        ("question: Q?\nsearch: {hydra.job.env_set.PATH: [evil]}\ntrials: 1\n", "is not for a file to say"),
         ("- 1\n", "holds no mapping"),
         ("a: [\n", "cannot be read"),
     ],

@@ -60,6 +60,8 @@ def test_it_goes_on_where_it_was_with_what_was_at_work(tmp_path: Path) -> None:
     again = [*second.specs()]
     assert (again[0].name, again[0].cell) == (open_.name, open_.cell)
     assert done.name not in [spec.name for spec in again]
+    cells = [tuple(spec.cell.items()) for spec in (done, *again)]
+    assert len(set(cells)) == len(cells)  # a generator that begins anew asks what was asked
     assert len(again) == 11
     second.tell(open_.name, math.inf, pruned=False)
     assert "1 of 12 trials to their end, 0 pruned, 1 failed" in second.save()

@@ -67,6 +67,28 @@ def test_a_failing_job_is_told_and_a_finished_one_not_done_again(
     assert [job.name for job in record.load(sweep).jobs] == ["nan_at_stepnull-vlb", "nan_at_step2-vlb"]
 
 
+def test_a_question_that_was_changed_is_not_answered_by_what_was_trained_before(
+    asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [f"sweep={asked}", "debug.nan_at_step=null", "hydra/launcher=basic"]
+    assert main(line) == 0
+    run = asked.parent / "runs" / "sweep" / "nan" / "nan_at_stepnull-vlb"
+    before = (run / "result.json").read_bytes()
+    asked.write_text(asked.read_text().replace('"trainer.batch_size=8"', '"trainer.batch_size=4"'))
+    for launcher in ("basic", "side_by_side"):
+        assert main([*line[:2], f"hydra/launcher={launcher}"]) == 1
+        assert f"trainer.batch_size was 8 when {run} was trained" in capsys.readouterr().err
+    assert (run / "result.json").read_bytes() == before
+    (run / "failed.json").unlink(missing_ok=True)
+    asked.write_text(asked.read_text().replace('"trainer.batch_size=4"', '"trainer.batch_size=8"'))
+    assert main([f"sweep={asked}", "job=nan_at_stepnull-vlb"]) == 0  # one job alone, and it is finished
+    assert (run / "result.json").read_bytes() == before
+    assert main([f"sweep={asked}", "hydra.launcher.jobs=0"]) == 1
+    assert (
+        capsys.readouterr().err.strip().endswith("hydra.launcher.jobs=0 must be a whole number, at least 1, or null.")
+    )
+
+
 def test_an_interrupted_sweep_goes_on_with_the_same_command(asked: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "difflab", f"sweep={asked}", "debug.nan_at_step=null", "debug.slow_step=0.2"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

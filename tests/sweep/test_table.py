@@ -149,10 +149,42 @@ def test_claims_are_borne_out_contradicted_or_undecided(sweep: tuple[Path, Plan]
 
 
 def test_a_verdict_needs_both_intervals() -> None:
+    for bound in (math.nan, math.inf):
+        assert Verdict(bound, math.nan, 0.05, (1, 1)).word == "no verdict: a bound is not finite"
     assert Verdict(0.1, 0.2, 0.01, (3, 3)).word == Verdict(0.1, 0.01, 0.2, (3, 3)).word == "undecided"
     assert Verdict(0.1, math.nan, math.nan, (1, 1)).word == "undecided"
     assert Verdict(0.1, math.nan, 0.05, (1, 1)).word == "borne out"
     assert Verdict(-0.1, 0.05, 0.05, (3, 3)).word == "contradicted"
+
+
+def test_a_factor_that_was_typed_has_rows_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    jobs = []
+    for steps, bound in ((200, 2.0), (400, 1.5)):
+        run(tmp_path / f"steps{steps}", 0, bound, 0.1, rng)
+        jobs.append(Spec(f"steps{steps}", [], {"objective": "vlb", "trainer.steps": str(steps)}))
+    jobs.append(Spec("steps800", [], {"objective": "vlb", "trainer.steps": "800"}))
+    record.save(tmp_path, Plan("q", "Q?", "", jobs, tables=[{"title": "T", "rows": ["objective"]}]))
+    rows = [line for line in write(tmp_path).splitlines() if line.startswith("| vlb")]
+    assert [row.split(" | ")[1] for row in rows] == ["200", "400", "800"]
+    assert "waiting" in rows[2]
+
+
+def test_one_training_priced_twice_is_paired_over_seeds(sweep: tuple[Path, Plan]) -> None:
+    own, tilde = cell(objective="simple", variance="fixed_beta"), cell(objective="simple", variance="fixed_beta_tilde")
+    verdict = compared(tilde, own, Answers(*sweep))
+    assert verdict is not None and not verdict.paired  # the examples of another variance are not kept
+    differences = np.array([2.5 + 0.02 * s for s in (0, 1, 2)]) - [
+        json.loads((sweep[0] / f"simple-seed{s}" / "result.json").read_text())["bpd"] for s in (0, 1, 2)
+    ]
+    assert verdict.between == pytest.approx(4.303 * differences.std(ddof=1) / math.sqrt(3), rel=1e-3)
+
+
+def test_short_chains_count_L_0_once(tmp_path: Path) -> None:
+    columns = {"t": np.arange(1, 11), "own": np.full(10, 0.25)}
+    tables.save(tmp_path / "bound" / "step_00000007-variances.csv", columns)
+    (tmp_path / "result.json").write_text(json.dumps({"unit": "bpd", "step": 7, "T": 10}))
+    assert sum(Answer(tmp_path, None).value(band)[0] for band in ("t<=T/100", "T/100<t<=T/10", "t>T/10")) == 9 * 0.25
 
 
 def test_chains_are_averaged_over_seeds(sweep: tuple[Path, Plan]) -> None:

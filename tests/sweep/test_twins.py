@@ -35,6 +35,18 @@ def test_an_adaptive_sampler_has_no_twin_under_another_variance(planned, ask) ->
     assert {twin.variance for twin in plan.twins if twin.cell["timestep"] == "importance"} == {None}
 
 
+def test_what_the_bound_teaches_has_no_twin_without_it(planned, ask) -> None:
+    grid = "question: Q?\ngrid: {data: swiss_roll, decoder: learned_gaussian, variance: fixed_beta, objective: [simple, hybrid]}\n"
+    plan = planned(ask(grid))
+    assert [job.cell["objective"] for job in plan.jobs] == ["hybrid"] and not plan.twins and len(plan.refused) == 1
+
+
+def test_a_twin_must_be_able_to_take_its_keys(planned, ask) -> None:
+    grid = "question: Q?\nbase: [timestep=uniform]\ngrid: {objective: hybrid, objective.vlb_weight: [0.001, 0.1], variance: fixed_beta}\n"
+    plan = planned(ask(grid))
+    assert [job.cell["objective"] for job in plan.jobs] == ["hybrid", "hybrid"] and not plan.twins
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """Runs of three objectives with two fixed variances."""
