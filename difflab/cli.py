@@ -372,7 +372,7 @@ def _hydra(command: list[str], task: Any) -> None:
     except (ConfigError, OSError):
         raise
     except Exception as error:  # a job's own do not come here: Hydra's, or its launcher's or sweeper's
-        own = ("hydra.run.dir=", "hydra.sweep.dir=")
+        own = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.output_subdir=")
         lines = [line for line in command if line.lstrip("+~").startswith("hydra") and not line.startswith(own)]
         if full == "1" or not lines:
             raise

@@ -137,7 +137,7 @@ REFUSED = [
     (["schedule="], "schedule= is empty; choose"),
     (["experiment=sohl_dickstein/swis_roll"], "did you mean experiment=sohl_dickstein/swiss_roll?"),
     (["experiment/sohl_dickstein=swis_roll"], "did you mean experiment=sohl_dickstein/swiss_roll?"),
-    (["experiment=sohl_dickstein"], "choose ddpm, improved_ddpm"),
+    (["experiment=sohl_dickstein"], "choose cifar10/ddpm, cifar10/improved_ddpm, cifar10/vdm_like, ddpm, improved_ddpm"),
     (["schedule=null"], "choose cosine, learned, linear"),
     (["tracker=None"], "choose none or wandb"),
     (["bound@validation=foo"], "bound@validation=foo: there is no such option"),
