@@ -246,7 +246,8 @@ def evaluation(directory: Path, design: Mapping[str, Any], config: Mapping[str, 
     }  # fmt: skip
     own["chains"] = {**own["chains"], "verify": []}  # a comparison has no use for those
     own["precision"] = {**own["precision"], "evaluate": design["precision"]}
-    extra = {key: own.pop(key, None) for key in ("sweep", "choices", "typed")}
+    extra = {"sweep": own.get("sweep")} | {key: own.pop(key, None) for key in ("choices", "typed")}
+    own |= {"sweep": None, "job": None}  # of the command line, as a configuration has them
     choices = {group: option for group, option in saved.choices.items() if group in own}
     return (
         check(own, schema, tuple(config["plugins"]))

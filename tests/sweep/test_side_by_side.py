@@ -119,3 +119,12 @@ def test_any_multirun_may_run_side_by_side(tmp_path: Path, monkeypatch: pytest.M
     results = [json.loads((tmp_path / "multi" / name / "result.json").read_text()) for name in ("0", "1")]
     assert [r["seed"] for r in results] == [0, 1]
     assert (tmp_path / "multi" / "comparison.md").exists()
+
+
+def test_a_question_goes_through_submitit(asked: Path) -> None:
+    """With its local executor; SLURM's takes the same jobs."""
+    pytest.importorskip("submitit")
+    assert main([f"sweep={asked}", "debug.nan_at_step=null", "hydra/launcher=submitit_local"]) == 0
+    run = asked.parent / "runs" / "sweep" / "nan" / "nan_at_stepnull-vlb"
+    assert record.state(run).state == "done"
+    assert "± " in (run.parent / "tables.md").read_text()
