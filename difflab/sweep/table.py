@@ -70,12 +70,12 @@ def _drawn(table: Mapping[str, Any], answers: Answers, path: Path) -> list[str]:
 
 def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
     keys, column, values = list(table["rows"]), table.get("columns"), table.get("values", ["bpd"])
-    shown_ = [cell for cell in cells if column or answers.missing(cell) != "not defined"]
-    if column or len({tuple(cell.get(key, "") for key in keys) for cell in shown_}) < len(shown_):
+    defined = [cell for cell in cells if column or answers.missing(cell) != "not defined"]
+    if column or len({tuple(cell.get(key, "") for key in keys) for cell in defined}) < len(defined):
         keys += [
             key
-            for key in varying(shown_)
-            if key not in keys and key != column and _tells_apart(key, keys, column, shown_)
+            for key in varying(defined)
+            if key not in keys and key != column and _tells_apart(key, keys, column, defined)
         ]
     across = list(dict.fromkeys(cell[column] for cell in cells if column in cell)) if column else values
     rows: dict[tuple[str, ...], list[str]] = {}

@@ -100,6 +100,9 @@ def test_wandb_goes_on_with_the_same_run_and_steps_that_rise(start: Start, tmp_p
     ]
     child = start(*command)
     child.until((run / "checkpoints" / "step_00000006" / "manifest.json").exists)
+    child.until(
+        lambda: any(run.glob("wandb/offline-run-*/*.wandb"))
+    )  # a process of its own writes it, when it gets to it
     time.sleep(1.7)  # W&B holds a row back for a second, metrics.jsonl for none
     child.kill()
     child.wait()
