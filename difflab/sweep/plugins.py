@@ -156,24 +156,36 @@ class SideBySide(Launcher):
         return WORST
 
 
-class Cells(Sweeper):
+class Asked(Sweeper):
+    """What both sweepers have: a question, a launcher, a directory."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        if not isinstance(task_function, Task) or task_function.asked is None:
+            raise ConfigError(
+                "hydra/sweeper=cells and search are those of a question: type sweep=NAME, and leave the sweeper out."
+            )
+        self.config, self.asked = config, task_function.asked
+        self.starter = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def begun(self) -> Path:
+        """The sweep's directory, which now says what it was."""
+        assert self.config is not None
+        directory = Path(str(self.config.hydra.sweep.dir))
+        OmegaConf.save(self.config, directory / "multirun.yaml")
+        return directory
+
+
+class Cells(Asked):
     """hydra/sweeper=cells: the jobs of a question, each in a directory of its name."""
 
     def __init__(self, max_batch_size: int | None = None) -> None:
         _positive("hydra.sweeper.max_batch_size", max_batch_size)
         self.max_batch_size = max_batch_size
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        assert isinstance(task_function, Task)
-        self.config, self.asked = config, task_function.asked
-        self.starter = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
     def sweep(self, arguments: list[str]) -> Any:
-        assert self.config is not None
-        directory = Path(str(self.config.hydra.sweep.dir))
-        OmegaConf.save(self.config, directory / "multirun.yaml")
+        self.begun()
         specs = self.asked.jobs
         size = self.max_batch_size or max(1, len(specs))
         returns = []
@@ -183,26 +195,17 @@ class Cells(Sweeper):
         return returns
 
 
-class Search(Sweeper):
+class Search(Asked):
     """hydra/sweeper=search: jobs that Optuna asks for, one whenever there is room (of another launcher: several at once)."""
 
     def __init__(self, seed: int, prune: bool, startup: int, warmup: int, at_once: int | None) -> None:
         _positive("hydra.sweeper.at_once", at_once)
         self._how, self._at_once = {"seed": seed, "prune": prune, "startup": startup, "warmup": warmup}, at_once or 4
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        assert isinstance(task_function, Task)
-        self.config, self.asked = config, task_function.asked
-        self.starter = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
     def sweep(self, arguments: list[str]) -> Any:
         from .search import Study
 
-        assert self.config is not None
-        directory = Path(str(self.config.hydra.sweep.dir))
-        OmegaConf.save(self.config, directory / "multirun.yaml")
+        directory = self.begun()
         study = Study(directory, self.asked, **self._how)
         try:
             if isinstance(self.starter, SideBySide):
