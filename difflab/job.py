@@ -63,7 +63,7 @@ def checked(cfg: DictConfig, hydra_cfg: Any, plugins: tuple[str, ...]) -> dict[s
 class Task:
     """The function that Hydra calls for each job. `failures` collects a single run's exception; None: a job of a sweep, whose
     failure is told in its directory. `debugging`: let exceptions pass (HYDRA_FULL_ERROR=1). `sweep`: the sweep that a single
-    run is a job of, which a process of its own runs. `asked`: of a multirun, the jobs of sweep=NAME (a sweep.Plan)."""
+    run is a job of, which a process of its own runs. `asked`: all jobs of sweep=NAME (a sweep.Plan)."""
 
     plugins: tuple[str, ...]
     debugging: bool
@@ -123,32 +123,37 @@ def finished(directory: Path, config: Mapping[str, Any]) -> float | None:
     result, and was what it is to be, down to what does not matter for a result. None for any other."""
     if config["task"]["name"] != "train" or config["resume"] != "auto":
         return None
+    recorded = _recorded(directory)
+    if recorded is None or any(matters(path) for path, _ in differences(config, recorded)):
+        return None
     try:
-        result = json.loads((directory / "result.json").read_bytes())
-        recorded = OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True)
-        assert isinstance(recorded, dict)
-        other = differences(config, worded(recorded))  # a key that the record lacks is one of later days
-        return None if any(matters(path) for path, _ in other) else float(result["objective"])
-    except (*UNREADABLE, OmegaConfBaseException, AssertionError):
+        return float(json.loads((directory / "result.json").read_bytes())["objective"])
+    except UNREADABLE:
         return None
 
 
 def check_unchanged(directory: Path, config: Mapping[str, Any]) -> None:
     """ConfigError if a job of a question was begun as another: its weights must not stand for what the file says now."""
-    file = directory / ".hydra" / "config.yaml"
-    if config["task"]["name"] != "train" or not file.is_file() or not has_checkpoints(directory):
+    if config["task"]["name"] != "train" or not has_checkpoints(directory):
         return
-    try:
-        recorded = worded(OmegaConf.to_container(OmegaConf.load(file), resolve=True))
-        assert isinstance(recorded, dict)
-    except (*UNREADABLE, OmegaConfBaseException, AssertionError):
-        return  # what goes on with it says so
-    for path, was in differences(config, recorded):
+    for path, was in differences(
+        config, _recorded(directory) or {}
+    ):  # of one that is damaged, what goes on with it tells
         if matters(path) and path.partition(".")[0] in (*FROZEN, *TRAINED) and path not in AT_WORK:
             raise ConfigError(
                 f"{path} was {show(was)} when {directory} was trained, and the question says otherwise now; give hydra.sweep.dir=DIR "
                 "for the new one, or remove that directory."
             )
+
+
+def _recorded(directory: Path) -> dict[str, Any] | None:
+    """The configuration that a run was begun with; None if there is none that can be read. (A key that it lacks is one of
+    later days.)"""
+    try:
+        recorded = worded(OmegaConf.to_container(OmegaConf.load(directory / ".hydra" / "config.yaml"), resolve=True))
+    except (*UNREADABLE, OmegaConfBaseException):
+        return None
+    return recorded if isinstance(recorded, dict) else None
 
 
 def matters(path: str) -> bool:

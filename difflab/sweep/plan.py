@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -66,9 +66,6 @@ class Plan:
     def example(self) -> list[str]:
         """One of its command lines."""
         return self.jobs[0].overrides
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def plan(

@@ -95,12 +95,12 @@ class SideBySide(Launcher):
             specs[name] = spec
             if config is None:
                 returns[name] = WORST
-            elif (known := finished(self.directory / name, config)) is not None:
-                (self.directory / name / FAILED).unlink(missing_ok=True)
+                continue
+            # of an earlier time: it is finished, or tried again
+            (self.directory / name / FAILED).unlink(missing_ok=True)
+            if (known := finished(self.directory / name, config)) is not None:
                 returns[name] = known
         todo = [Job(name, self.command(spec)) for name, spec in specs.items() if name not in returns]
-        for job in todo:  # tried again
-            (self.directory / job.name / FAILED).unlink(missing_ok=True)
         with Watch(self.directory, specs, self.pool) as watch:
             for ended in self.pool.run(todo, watch.look):
                 returns[ended.job.name] = self.outcome(ended, specs[ended.job.name], watch)
@@ -262,7 +262,8 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self.bar.__enter__()
-        self.bar.start_at(self._ended(self._states()))
+        self._states()
+        self.bar.start_at(len(self.finished))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -273,32 +274,21 @@ class Watch:
         self.bar.line(line)
 
     def look(self, running: list[Running]) -> None:
-        states = self._states()
-        self._show(states)
-        self.bar.update(self._ended(states))
+        self._show(self._states())
+        self.bar.update(len(self.finished))
 
     def _show(self, states: dict[str, record.State]) -> None:
         at_work = [f"{name} {s.share:.0%}" for name, s in states.items() if s.state == "running"]
         failed = sum(s.state == "failed" for s in states.values())
-        rest = record.left(states, self.pool.slots)
-        self.bar.left = rest
+        self.bar.left = record.left(states, self.pool.slots)
         self.bar.note({"failed": str(failed) if failed else "", "running": ", ".join(at_work)})
 
     def _states(self) -> dict[str, record.State]:
         """Of each job; what has ended is not read again."""
-        for name in self.names:
-            if name not in self.finished and (s := record.state(self.directory / name)).state in (
-                "done",
-                "failed",
-                "not defined",
-            ):
-                running = any(r.job.name == name for r in self.pool.running)
-                if not running:
-                    self.finished[name] = s
-        return {name: self.finished.get(name) or record.state(self.directory / name) for name in self.names}
-
-    def _ended(self, states: dict[str, record.State]) -> int:
-        return len(self.finished)
+        running = {r.job.name for r in self.pool.running}
+        states = {name: self.finished.get(name) or record.state(self.directory / name) for name in self.names}
+        self.finished = {name: s for name, s in states.items() if s.state in record.ENDED and name not in running}
+        return states
 
 
 def _objective(directory: Path) -> float:

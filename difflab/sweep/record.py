@@ -11,7 +11,7 @@ import socket
 import statistics
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -48,7 +48,7 @@ def save(directory: Path, plan: Plan) -> None:
             twins=[*plan.twins, *(twin for twin in before.twins if twin.cell not in cells)],
             refused=[*plan.refused, *(cell for cell in before.refused if cell.cell not in cells)],
         )
-    write_json(directory / FILE, plan.record())
+    write_json(directory / FILE, asdict(plan))
 
 
 def load(directory: Path) -> Plan:

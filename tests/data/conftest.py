@@ -21,3 +21,14 @@ def make() -> Callable[..., Data]:
         return build("data", node | changes)
 
     return make
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """An empty world: nothing in the home, in the working directory, in variables."""
+    monkeypatch.delenv("DIFFLAB_DATA", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")

@@ -59,19 +59,13 @@ def archive() -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path, archive):
+def small(monkeypatch, nowhere, archive):
     """Small files in place of the published ones, in an empty world: no usual places, no variable."""
     monkeypatch.setattr(cifar10, "RECORDS", 10)
     monkeypatch.setattr(cifar10, "VALIDATION", 5)
     monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(archive).hexdigest())
     usual = cifar10.usual
     monkeypatch.setattr(cifar10, "usual", lambda: [place for place in usual() if not str(place).startswith("/usr")])
-    monkeypatch.delenv("DIFFLAB_DATA", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "work")
 
 
 def is_whole(data) -> None:

@@ -33,7 +33,7 @@ def write(folder: Path, seed: int = 0, suffix: str = ".gz") -> Path:
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, tmp_path):
+def small(monkeypatch, nowhere):
     """A small set in place of Fashion-MNIST's files, in an empty world: no usual places, no variable."""
     digests = tuple(hashlib.sha256(content).hexdigest() for content in contents(0))
     original = fashion_mnist.MnistLike.__init__
@@ -46,12 +46,6 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(
         _mnist_like, "_places", lambda *a: ((p, own) for p, own in places(*a) if not str(p).startswith("/usr"))
     )
-    monkeypatch.delenv("DIFFLAB_DATA", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "work")
 
 
 @pytest.mark.parametrize("suffix", [".gz", ""])

@@ -11,12 +11,13 @@ import torch
 
 from difflab import tables
 from difflab.errors import ConfigError
-from difflab.task import compare, evaluate, figures, report, sample, train
+from difflab.task import compare, evaluate, report, sample, train
 from difflab.train import checkpoint
 from difflab.train.metrics import read
 from tests.faults.runs import assert_equal
 from tests.space.conftest import MLP, SMALL, UNET
 from tests.test_combinations import config_of
+from tests.undrawn import undrawn_runs
 
 PCA = [*SMALL, "space=pca", "space.k=6", *MLP]
 AE = [*SMALL, "space=autoencoder", "space.steps=6", "space.width=8", "space.batch_size=16", *UNET]
@@ -26,10 +27,7 @@ BOTH = pytest.mark.parametrize("choice", [PCA, AE], ids=["pca", "autoencoder"])
 @pytest.fixture(scope="module", autouse=True)
 def undrawn():
     """No figures: they take ten times as long as these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "heatmap", lambda rows, path, **_: path)
-        patch.setattr(train, "picture", lambda lab, x, path, columns: path)
-        patch.setattr(figures, "draw_all", lambda stem, *_, **__: {"bound/figure": stem})
+    with undrawn_runs():
         yield
 
 

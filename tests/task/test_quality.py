@@ -15,10 +15,11 @@ import torch
 from difflab import tables
 from difflab.errors import ConfigError, NotDefined
 from difflab.quality.record import records
-from difflab.task import features, figures, quality, train
+from difflab.task import features, quality, train
 from difflab.train import checkpoint
 from tests.task.test_tasks import TINY
 from tests.test_combinations import config_of
+from tests.undrawn import undrawn_runs
 
 SMALL = ["task.count=60", "task.batch_size=25", "task.groups=5", "task.k=3", "features=pixels"]
 VECTORS = ["data=gaussian", "schedule.T=12", "trainer.steps=4", "trainer.val_every=0", "trainer.batch_size=32", "model.width=16", "bound.examples=6", "bound.times=3",
@@ -28,10 +29,7 @@ VECTORS = ["data=gaussian", "schedule.T=12", "trainer.steps=4", "trainer.val_eve
 @pytest.fixture(scope="module", autouse=True)
 def undrawn():
     """No figures of the runs: they take ten times as long."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "heatmap", lambda rows, path, **_: path)
-        patch.setattr(train, "picture", lambda lab, x, path, columns: path)
-        patch.setattr(figures, "draw_all", lambda stem, *_, **__: {"bound/figure": stem})
+    with undrawn_runs():
         yield
 
 
