@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -30,8 +31,11 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
+    """names: how many columns say what a row is of; the others are figures."""
+
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    names: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ def _table(block: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing is markup: < would begin a tag, a new line another block."""
-    return " ".join(text.split()).replace("<", "&lt;")
+    """Text in which nothing is markup: < before a letter begins a tag (t<=10 is none), a new line another block."""
+    return re.sub("<(?![= 0-9])", "&lt;", " ".join(text.split()))
 
 
 MARKDOWN: dict[type, Callable[..., str]] = {
@@ -111,6 +115,6 @@ DATA: dict[type, Callable[..., dict[str, Any]]] = {
     Heading: lambda block, _: {"heading": block.text},
     Text: lambda block, _: {"text": block.text},
     Bullets: lambda block, _: {"items": list(block.items)},
-    Table: lambda block, _: {"head": list(block.head), "rows": [list(row) for row in block.rows]},
+    Table: lambda block, _: {"head": list(block.head), "rows": [list(row) for row in block.rows], "names": block.names},
     Picture: lambda block, directory: {"src": _source(block, directory), "caption": block.caption},
 }

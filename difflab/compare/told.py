@@ -229,6 +229,7 @@ def differences(view: View) -> list[Block]:
         Table(
             ["factor", "level", "geometric mean" if view.log else "marginal mean", *(part.label for _, part in parts)],
             rows,
+            names=2,
         ),
     ]
 
@@ -274,7 +275,7 @@ def along(view: View, chains: Mapping[str, Measurement], edges: np.ndarray) -> l
         rows.append([c.factor, f"{c.level} - {c.versus}" if not view.log else f"{c.level} / {c.versus}", *cells])
     return [
         Text("The transitions' part of that over log SNR, where chains of any T and schedule compare (L_0 aside; ± is half the interval over examples):"),
-        Table(["", "", *(part.label for _, part in parts)], rows),
+        Table(["", "", *(part.label for _, part in parts)], rows, names=2),
     ]  # fmt: skip
 
 

@@ -47,7 +47,7 @@ const KINDS = {
   heading: (block) => el("h3", {}, block.heading),
   text: (block) => el("p", { class: "lead" }, ...code(block.text)),
   items: (block) => el("ul", { class: "said" }, ...block.items.map((item) => el("li", {}, ...math(item)))),
-  head: (block) => sorted(block.head, block.rows, block.head.length > 1 && /^(level|)$/.test(block.head[1]) ? 2 : 1),
+  head: (block) => sorted(block.head, block.rows, block.names),
   src: (block) => el("figure", { class: "plate" }, el("img", { src: block.src, alt: block.caption }),
     el("figcaption", {}, block.caption)),
 };

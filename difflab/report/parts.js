@@ -34,7 +34,7 @@ function update() {
 }
 
 // L_T with its subscript: the one index that Unicode lacks.
-const math = (text) => text.split(/(L_T)/).map((part) => (part === "L_T" ? el("span", {}, "L", el("sub", {}, "T")) : part));
+const math = (text) => text.split(/\bL_(T|0|mid)\b/).map((part, i) => (i % 2 ? el("span", {}, "L", el("sub", {}, part)) : part));
 
 // -- parts of a section -----------------------------------------------------------------------------------------------
 
@@ -119,7 +119,8 @@ function number(run, name, given, se) {
 const measured = (run, name) => (known(value(run, name)) ? number(run, name, value(run, name), value(run, `${name}_se`)) : "–");
 
 function table(head, rows, names = 1) {
-  const cell = (tag) => (content, i) => el(tag, { class: i < names ? "name" : null, scope: tag === "th" ? "col" : null },
+  const told = (content, i) => (i < names ? "name" : "") + (content.length > 32 ? " told" : "");
+  const cell = (tag) => (content, i) => el(tag, { class: told(content, i) || null, scope: tag === "th" ? "col" : null },
     ...(typeof content === "string" ? math(content) : [content]));
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "table" }, el("table", {},
     el("thead", {}, el("tr", {}, ...head.map(cell("th")))),

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from .. import tables
+from ..card.blocks import Block, Heading, Table, Text, markdown
 from ..compare.seeds import versus
 from ..compare.student import quantile
 from ..files import UNREADABLE, write_atomically
@@ -39,36 +40,88 @@ from .question import Cell
 CHAINS = [
     (chain, variance) for chain in ("even", "optimal") for variance in ("fixed_beta_tilde", "fixed_beta", "optimal")
 ]
+CLAIM = (
+    "claim",
+    "where",
+    "verdict",
+    "worse - better",
+    "between seeds",
+    "on these examples",
+    "where the difference lies",
+)
+CLAIM_NAMES = 3
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One table of a question; without rows if nothing of it is finished. names: how many columns say what a row is of."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    names: int = 1
+
+    @property
+    def columns(self) -> tables.Columns:
+        return {name: np.array([row[i] for row in self.rows]) for i, name in enumerate(self.head)} if self.rows else {}
+
+    @property
+    def blocks(self) -> list[Block]:
+        content = Table(self.head, self.rows, self.names) if self.rows else Text("Nothing is finished yet.")
+        return [Heading(self.title), content]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a sweep says to its question so far. notes: how to read its tables; lost: cells that have no figure, and why."""
+
+    name: str
+    question: str
+    tables: Sequence[Drawn]
+    notes: Sequence[str]
+    lost: Sequence[str]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All tables, and how to read them."""
+        return [block for drawn in self.tables for block in drawn.blocks] + [Text(note) for note in self.notes]
+
+    @property
+    def files(self) -> dict[str, tables.Columns]:
+        """Each table by the name of its CSV."""
+        return {f"table_{number}": drawn.columns for number, drawn in enumerate(self.tables, 1)}
+
+
+def answered(directory: Path) -> Answered:
+    """The tables of a sweep's question, from what is finished. ConfigError if the directory holds none."""
+    plan = record.load(directory)
+    answers = Answers(directory, plan)
+    drawn = [_drawn(table, answers) for table in plan.tables]
+    states = {job.name: record.state(directory / job.name) for job in plan.jobs}
+    return Answered(plan.name, plan.question, drawn, _notes(plan, states), _lost(plan, states))
 
 
 def write(directory: Path) -> str:
-    """tables.md and one CSV for each table, from what is finished; the text."""
-    plan = record.load(directory)
-    answers = Answers(directory, plan)
-    parts = [f"# {plan.name}", "", plan.question]
-    for number, table in enumerate(plan.tables, 1):
-        parts += ["", f"## {table['title']}", "", *_drawn(table, answers, directory / f"table_{number}.csv")]
-    parts += ["", *_footnotes(plan, directory)]
-    text = "\n".join(parts)
-    write_atomically(directory / "tables.md", lambda file: file.write(text + "\n"))
-    return text
+    """tables.md and one CSV for each table; the text."""
+    found = answered(directory)
+    for name, columns in found.files.items():
+        path = directory / f"{name}.csv"
+        tables.save(path, columns) if columns else path.unlink(missing_ok=True)
+    text = markdown([Heading(found.name, 1), Text(found.question), *found.blocks, *map(Text, found.lost)])
+    write_atomically(directory / "tables.md", lambda file: file.write(text))
+    return text.rstrip()
 
 
-def _drawn(table: Mapping[str, Any], answers: Answers, path: Path) -> list[str]:
-    cells = answers.matching(table.get("where", {}))
+def _drawn(table: Mapping[str, Any], answers: Answers) -> Drawn:
+    cells, title = answers.matching(table.get("where", {})), str(table["title"])
     if "claims" in table:
-        header, rows = _claims(table["claims"], answers)
-    elif "chains" in table:
-        header, rows = _chains(table["chains"], cells, answers)
-    else:
-        header, rows = _grid(table, cells, answers)
-    if not rows:
-        return ["Nothing is finished yet."]
-    tables.save(path, {name: np.array([row[i] for row in rows]) for i, name in enumerate(header)})
-    return [_line(header), "|" + "---|" * len(header), *(_line(row) for row in rows)]
+        return Drawn(title, CLAIM, _claims(table["claims"], answers), CLAIM_NAMES)
+    if "chains" in table:
+        return Drawn(title, *_chains(table["chains"], cells, answers))
+    return Drawn(title, *_grid(table, cells, answers))
 
 
-def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
+def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]], int]:
     keys, column, values = list(table["rows"]), table.get("columns"), table.get("values", ["bpd"])
     defined = [cell for cell in cells if column or answers.missing(cell) != "not defined"]
     if column or len({tuple(cell.get(key, "") for key in keys) for cell in defined}) < len(defined):
@@ -88,7 +141,7 @@ def _grid(table: Mapping[str, Any], cells: Sequence[Cell], answers: Answers) -> 
             if column is None or cell.get(column) == name:
                 figure = answers.figure(cell, values[0] if column else name)
                 row[len(keys) + i] = shown(figure) if figure else answers.missing(cell)
-    return [*keys, *across], list(rows.values())
+    return [*keys, *across], list(rows.values()), len(keys)
 
 
 def _tells_apart(key: str, keys: Sequence[str], column: str | None, cells: Sequence[Cell]) -> bool:
@@ -100,7 +153,7 @@ def _tells_apart(key: str, keys: Sequence[str], column: str | None, cells: Seque
     return any(len(values) > 1 for values in places.values())
 
 
-def _chains(steps: Sequence[int], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]]]:
+def _chains(steps: Sequence[int], cells: Sequence[Cell], answers: Answers) -> tuple[list[str], list[list[str]], int]:
     keys, rows = list(varying(cells)), []
     for cell in cells:
         found = [_chains_of(answer.directory) for answer in answers.of(cell) if answer.variance is None]
@@ -115,7 +168,7 @@ def _chains(steps: Sequence[int], cells: Sequence[Cell], answers: Answers) -> tu
                 )
             if any(row):
                 rows.append([*(cell.get(key, "") for key in keys), chain, variance, *row])
-    return [*keys, "chain", "variance", *(f"K = {k:,}" for k in steps)], rows
+    return [*keys, "chain", "variance", *(f"K = {k:,}" for k in steps)], rows, len(keys) + 2
 
 
 def _chains_of(directory: Path) -> dict[tuple[str, str, int], tuple[float, float]]:
@@ -173,16 +226,7 @@ def compared(worse: Cell, better: Cell, answers: Answers) -> Verdict | None:
     return Verdict(float(means[0] - means[1]), between, float(evaluation), (len(sides[0]), len(sides[1])), paired)
 
 
-def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> tuple[list[str], list[list[str]]]:
-    header = [
-        "claim",
-        "where",
-        "worse - better",
-        "between seeds",
-        "on these examples",
-        "verdict",
-        "where the difference lies",
-    ]
+def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> list[list[str]]:
     rows = []
     for claim in claims:
         better, worse = claim["better"], claim["worse"]
@@ -192,10 +236,10 @@ def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> tuple[list
                 continue
             rest = " ".join(f"{k}={v}" for k, v in cell.items() if k not in better and k in set(varying(answers.cells)))
             rows.append([
-                str(claim["says"]), rest, f"{verdict.difference:+.4f}", _half(verdict.between), _half(verdict.evaluation) + ("" if verdict.paired else " unpaired"),
-                verdict.word + _counted(verdict.seeds), places(other, cell, answers),
+                str(claim["says"]), rest, verdict.word + _counted(verdict.seeds), f"{verdict.difference:+.4f}", _half(verdict.between),
+                _half(verdict.evaluation) + ("" if verdict.paired else " unpaired"), places(other, cell, answers),
             ])  # fmt: skip
-    return header, rows
+    return rows
 
 
 def places(worse: Cell, better: Cell, answers: Answers) -> str:
@@ -216,7 +260,7 @@ def places(worse: Cell, better: Cell, answers: Answers) -> str:
     return ", ".join(text)
 
 
-def _footnotes(plan: Plan, directory: Path) -> list[str]:
+def _notes(plan: Plan, states: Mapping[str, record.State]) -> list[str]:
     lines = [
         "Mean over seeds ± the standard error on these examples (their own; it does not shrink with seeds); after it, in brackets, the standard deviation between "
         "seeds and their number. L_T, L_mid (t = 2..T), L_0 (t = 1) and what a space adds make the bound."
@@ -226,14 +270,15 @@ def _footnotes(plan: Plan, directory: Path) -> list[str]:
             f"{len(plan.twins)} cells need no training of their own: hybrid's bound term moves nothing but a learned variance, and a loss without the bound's "
             "terms reads no variance, so the same mean is priced with each fixed one."
         )
-    lines += [
-        f"not defined: {' '.join(f'{k}={v}' for k, v in cell.cell.items())}: {cell.message}" for cell in plan.refused
-    ]
-    states = {job.name: record.state(directory / job.name) for job in plan.jobs}
-    lines += [f"FAILED: {name}: {state.message}" for name, state in states.items() if state.state == "failed"]
     if any(state.state not in record.ENDED for state in states.values()):
         lines.append(f"The sweep is not at its end: {record.counted(states)}.")
-    return [line for pair in zip(lines, [""] * len(lines)) for line in pair]
+    return lines
+
+
+def _lost(plan: Plan, states: Mapping[str, record.State]) -> list[str]:
+    cells = [f"{' '.join(f'{k}={v}' for k, v in refused.cell.items())}: {refused.message}" for refused in plan.refused]
+    failed = [f"FAILED: {name}: {state.message}" for name, state in states.items() if state.state == "failed"]
+    return [*(f"not defined: {cell}" for cell in cells), *failed]
 
 
 def shown(figure: Figure) -> str:
@@ -252,7 +297,3 @@ def _half(value: float) -> str:
 
 def _counted(seeds: tuple[int, int]) -> str:
     return "" if min(seeds) > 1 else " (these trainings)"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

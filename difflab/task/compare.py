@@ -42,6 +42,7 @@ CAPTIONS = {
 
 if TYPE_CHECKING:
     from ..config.schema import Option
+    from ..sweep.table import Answered
 
 __all__ = ["job_directories", "labels", "run", "write"]
 
@@ -61,7 +62,8 @@ def run(config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     sweeps = _sweeps(config["runs"])
     not_defined = {name: why for sweep in sweeps for name, why in _skipped(sweep).items()}
     refused = {name: why for sweep in sweeps for name, why in _refused(sweep).items()}
-    written = _written(replace(sources, failed=sources.failed | refused), found, run_dir, not_defined)
+    sources = replace(sources, failed=sources.failed | refused)
+    written = _written(sources, found, run_dir, not_defined, [a for sweep in sweeps for a in _answered(sweep)])
     print(written.text, flush=True)
     _track(tracker, written, run_dir, tracked.group(found, sweeps[0] if len(sweeps) == 1 else None))
     return {"comparison": str(run_dir / "comparison.md")}
@@ -89,6 +91,21 @@ def _refused(sweep: Path) -> dict[str, str]:
     return {name: why for name, why in failed.items() if not (sweep / name.partition(":")[0] / ".hydra").is_dir()}
 
 
+def _answered(sweep: Path) -> list[Answered]:
+    """The tables of a sweep's question, where it has one."""
+    from ..sweep import record
+    from ..sweep.table import answered
+
+    if not (sweep / record.FILE).is_file():
+        return []
+    try:
+        found = answered(sweep)
+    except ConfigError as error:  # the runs can be compared all the same
+        print(f"the comparison is without the question's tables: {error}", file=sys.stderr)
+        return []
+    return [found] if found.tables else []
+
+
 def write(multirun_dir: Path, not_defined: dict[str, str] | None = None, interrupted: bool = False) -> str:
     """The comparison of a sweep, whatever became of its jobs; nothing is evaluated for it.
 
@@ -99,7 +116,7 @@ def write(multirun_dir: Path, not_defined: dict[str, str] | None = None, interru
     names = labels(found)
     sources = as_they_are([(d, names[d]) for d in found])
     sources = replace(sources, failed=sources.failed | _refused(multirun_dir))
-    written = _written(sources, found, multirun_dir, not_defined or {})
+    written = _written(sources, found, multirun_dir, not_defined or {}, _answered(multirun_dir))
     if not interrupted and (node := tracked.recorded(found)):
         try:
             tracker: Tracker = build("tracker", node)
@@ -120,7 +137,7 @@ def _track(tracker: Tracker, written: Written, out: Path, group: str | None) -> 
         out,
         group,
         {"task": {"name": "compare"}, "runs": [str(run.directory) for run in written.ranked], "varied": written.varied},
-        {f"comparison/{name}": written.tables[file] for name, file in TABLES.items()},
+        {f"comparison/{name}": written.tables[file] for name, file in TABLES.items()} | written.answers,
         {f"comparison/{name}": out / "figures" / f"comparison_{name}.png" for name in CAPTIONS},
         {"best": best.name, best.unit.key: best.bound, "runs": len(written.ranked), **lost},
     )
@@ -133,12 +150,15 @@ class Written:
     text: str  # comparison.md
     ranked: list[Measurement]  # best first
     tables: dict[str, Columns]
+    answers: dict[str, Columns]  # the tables of the questions, as the tracker names them
     varied: dict[str, list[str]]
     failed: int
     not_defined: int
 
 
-def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Mapping[str, str]) -> Written:
+def _written(
+    sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Mapping[str, str], answers: Sequence[Answered]
+) -> Written:
     """comparison.md, comparison.html, the tables and the figures."""
     lost = [run for run in sources.measured if not math.isfinite(run.bound)]
     kept = [run for run in sources.measured if math.isfinite(run.bound)]
@@ -170,7 +190,13 @@ def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Map
             path.unlink(missing_ok=True)
     shown = html.Told(
         title=f"Comparison of {len(kept)} run{'s' * (len(kept) != 1)}",
-        sections=[*sections(entries, seeds), Section("effects", title, told.lead(found, ranked)), other, samples],
+        sections=[
+            *_asked(answers),
+            *sections(entries, seeds),
+            Section("effects", title, told.lead(found, ranked)),
+            other,
+            samples,
+        ],
         views=told.views(found, ranked, by_chain),
         failed=sources.failed,
         not_defined=not_defined,
@@ -183,7 +209,13 @@ def _written(sources: Sources, jobs: Sequence[Path], out: Path, not_defined: Map
     written = html.page(shown, out)
     write_atomically(out / "comparison.html", lambda file: file.write(written))
     varied = {factor.name: list(factor.levels) for factor in found.factors}
-    return Written(text, ranked, columns, varied, len(sources.failed), len(not_defined))
+    of_answers = {f"comparison/{a.name}_{name}": columns for a in answers for name, columns in a.files.items()}
+    return Written(text, ranked, columns, of_answers, varied, len(sources.failed), len(not_defined))
+
+
+def _asked(answers: Sequence[Answered]) -> list[Section]:
+    """The questions of the sweeps compared; Markdown has them in their own tables.md."""
+    return [Section(f"answer-{i}", answer.question, answer.blocks) for i, answer in enumerate(answers, 1)]
 
 
 def _draw_effects(found: Effects) -> Callable[[Sequence[Entry], Path], Path | None]:

@@ -70,6 +70,7 @@ def test_a_question_from_its_first_job_to_its_tables(
     assert (tmp_path / "sweep" / "comparison.md").exists()
     text = (tmp_path / "sweep" / "tables.md").read_text()
     assert "±" in text and "Nothing is finished" not in text.split("orderings")[0]
+    assert load(name).question in (tmp_path / "sweep" / "comparison.html").read_text()
 
 
 RUN = re.compile(r"^#.*python -m difflab sweep=(\w+) (.*experiment=.*)$", re.MULTILINE)

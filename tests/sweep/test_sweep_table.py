@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from difflab import tables
+from difflab.card.blocks import Text
 from difflab.errors import ConfigError
 from difflab.sweep import record
 from difflab.sweep.answers import Answer, Answers
 from difflab.sweep.plan import Plan, Refused, Spec, Twin
-from difflab.sweep.table import Verdict, compared, write
+from difflab.sweep.table import Verdict, answered, compared, write
 from tests.compare.made_up import save
 
 T, N, DIMS = 100, 400, 4
@@ -108,7 +109,7 @@ def test_a_table_shows_mean_error_and_spread_and_why_a_cell_is_empty(sweep: tupl
     parts = text.split("## parts")[1].split("## claims")[
         0
     ]  # in the grid's order, twins in their places, no row of nothing
-    rows = [line.split(" | ")[:2] for line in parts.splitlines() if line.startswith("| ")][1:]
+    rows = [line.split(" | ")[:2] for line in parts.splitlines() if line.startswith("| ")][2:]  # head and rule
     names = [(a.strip("| "), b) for a, b in rows]
     assert names == [
         ("vlb", "fixed_beta"),
@@ -116,6 +117,25 @@ def test_a_table_shows_mean_error_and_spread_and_why_a_cell_is_empty(sweep: tupl
         ("simple", "fixed_beta_tilde"),
         ("late", "fixed_beta"),
     ]
+
+
+def test_a_page_knows_which_columns_are_names(sweep: tuple[Path, Plan]) -> None:
+    found = answered(sweep[0])
+    assert [(drawn.title, drawn.names) for drawn in found.tables] == [("bits", 1), ("parts", 2), ("claims", 3)]
+    assert list(found.files) == ["table_1", "table_2", "table_3"] and len(found.files["table_3"]["verdict"]) == 3
+    texts = [block.text for block in found.blocks if isinstance(block, Text)]
+    assert any("does not shrink with seeds" in text for text in texts)
+    assert (
+        not any("no gradient" in text for text in texts) and "no gradient" in found.lost[0]
+    )  # a page has its own place
+
+
+def test_a_table_of_nothing_is_told_and_leaves_no_earlier_file(sweep: tuple[Path, Plan]) -> None:
+    write(sweep[0])
+    for job in sweep[1].jobs:
+        (sweep[0] / job.name / "result.json").unlink(missing_ok=True)
+    assert "Nothing is finished yet." in write(sweep[0]).split("## claims")[1]
+    assert (sweep[0] / "table_1.csv").exists() and not (sweep[0] / "table_3.csv").exists()
 
 
 def test_the_bands_of_t_add_up_and_follow_the_variance(sweep: tuple[Path, Plan]) -> None:
@@ -132,7 +152,7 @@ def test_the_bands_of_t_add_up_and_follow_the_variance(sweep: tuple[Path, Plan])
 def test_claims_are_borne_out_contradicted_or_undecided(sweep: tuple[Path, Plan]) -> None:
     text = write(sweep[0])
     lines = [line for line in text.splitlines() if line.startswith("| the ") or line.startswith("| beta")]
-    assert [line.split(" | ")[5].strip() for line in lines] == ["borne out", "contradicted", "borne out"]
+    assert [line.split(" | ")[2].strip() for line in lines] == ["borne out", "contradicted", "borne out"]
     assert "t>T/10" in lines[0]
     answers = Answers(*sweep)
     verdict = compared(

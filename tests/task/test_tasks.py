@@ -19,6 +19,8 @@ from difflab.config.compose import composer
 from difflab.config.schema import conf_directory, load_schema
 from difflab.data.base import Split
 from difflab.errors import ConfigError
+from difflab.sweep.plan import Plan, Spec
+from difflab.sweep.record import save as save_plan
 from difflab.task import compare, evaluate, sample, train
 from difflab.train import checkpoint
 from difflab.train.metrics import read
@@ -357,7 +359,9 @@ def test_a_sweep_evaluates_nothing_and_names_what_did_not_finish(copy: Path) -> 
 
 
 def test_the_comparison_of_a_tracked_sweep_is_one_run_in_its_group(copy: Path) -> None:
-    """However often it is made; and a sweep without a tracker has none."""
+    """However often it is made, and with the tables of its question; a sweep without a tracker has none."""
+    table = {"title": "t", "rows": ["objective"], "values": ["bpd"]}
+    save_plan(copy.parent, Plan("asked", "Which?", "", [Spec(copy.name, [], {"objective": "vlb"})], tables=[table]))
     sweep, node = copy.parent, config_of(["tracker.mode=offline", "tracker.name=of-one-job"])["tracker"]
     compare.write(sweep)
     assert not (sweep / "wandb").exists()
@@ -367,7 +371,9 @@ def test_the_comparison_of_a_tracked_sweep_is_one_run_in_its_group(copy: Path) -
     first, second = sorted((sweep / "wandb").glob("offline-run-*"))
     assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]  # the same run, gone on with
     log = next(second.glob("*.wandb")).read_bytes()
-    assert all(said in log for said in (b"compare", sweep.name.encode(), b"comparison/table"))
+    assert all(
+        said in log for said in (b"compare", sweep.name.encode(), b"comparison/table", b"comparison/asked_table_1")
+    )
     assert b"of-one-job" not in log
 
 
