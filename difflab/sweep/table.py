@@ -29,27 +29,15 @@ import numpy as np
 
 from .. import tables
 from ..card.blocks import Block, Heading, Table, Text, markdown
-from ..compare.seeds import versus
-from ..compare.student import quantile
 from ..files import UNREADABLE, write_atomically
-from . import record
-from .answers import BANDS, Answers, Figure, varying
+from . import claims, record
+from .answers import Answers, Figure, varying
 from .plan import Plan
 from .question import Cell
 
 CHAINS = [
     (chain, variance) for chain in ("even", "optimal") for variance in ("fixed_beta_tilde", "fixed_beta", "optimal")
 ]
-CLAIM = (
-    "claim",
-    "where",
-    "verdict",
-    "worse - better",
-    "between seeds",
-    "on these examples",
-    "where the difference lies",
-)
-CLAIM_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -115,7 +103,7 @@ def write(directory: Path) -> str:
 def _drawn(table: Mapping[str, Any], answers: Answers) -> Drawn:
     cells, title = answers.matching(table.get("where", {})), str(table["title"])
     if "claims" in table:
-        return Drawn(title, CLAIM, _claims(table["claims"], answers), CLAIM_NAMES)
+        return Drawn(title, claims.HEAD, claims.verdicts(table["claims"], answers), claims.NAMES)
     if "chains" in table:
         return Drawn(title, *_chains(table["chains"], cells, answers))
     return Drawn(title, *_grid(table, cells, answers))
@@ -182,84 +170,6 @@ def _chains_of(directory: Path) -> dict[tuple[str, str, int], tuple[float, float
         return {}
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """worse - better, with its 95% halves between seeds and on these examples (NaN: unknown), and what follows."""
-
-    difference: float
-    between: float
-    evaluation: float
-    seeds: tuple[int, int]
-    paired: bool = True  # over examples
-
-    @property
-    def word(self) -> str:
-        if not math.isfinite(self.difference):
-            return "no verdict: a bound is not finite"
-        known = [half for half in (self.between, self.evaluation) if not math.isnan(half)]
-        if not known or abs(self.difference) <= max(known):
-            return "undecided"
-        return "borne out" if self.difference > 0 else "contradicted"
-
-
-def compared(worse: Cell, better: Cell, answers: Answers) -> Verdict | None:
-    """None if either has no finished run."""
-    sides = [np.array([answer.value("bpd") for answer in answers.of(cell)]) for cell in (worse, better)]
-    if not all(len(side) for side in sides):
-        return None
-    means, errors = [side[:, 0].mean() for side in sides], [side[:, 1].mean() for side in sides]
-    groups = [answers.group(cell) for cell in (worse, better)]
-    paired = groups[0] is not None and groups[1] is not None
-    if groups[0] and groups[1]:
-        evaluation = versus(groups[0], groups[1]).evaluation_half  # paired
-    else:
-        evaluation = quantile(1e6) * math.hypot(*errors)  # not paired: wider than it could be
-    parts = [side[:, 0].var(ddof=1) / len(side) if len(side) > 1 else math.nan for side in sides]
-    variance, between = sum(parts), math.nan
-    if variance > 0:
-        df = variance**2 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides) if part > 0)
-        between = quantile(df) * math.sqrt(variance)
-    runs = [[answer.directory for answer in answers.of(cell)] for cell in (worse, better)]
-    if runs[0] == runs[1] and len(runs[0]) > 1:  # the same trainings, priced twice
-        each = sides[0][:, 0] - sides[1][:, 0]
-        between = quantile(len(each) - 1) * float(each.std(ddof=1)) / math.sqrt(len(each))
-    return Verdict(float(means[0] - means[1]), between, float(evaluation), (len(sides[0]), len(sides[1])), paired)
-
-
-def _claims(claims: Sequence[Mapping[str, Any]], answers: Answers) -> list[list[str]]:
-    rows = []
-    for claim in claims:
-        better, worse = claim["better"], claim["worse"]
-        for cell in answers.matching(claim.get("where", {}) | better):
-            other = cell | worse
-            if other not in answers.cells or not (verdict := compared(other, cell, answers)):
-                continue
-            rest = " ".join(f"{k}={v}" for k, v in cell.items() if k not in better and k in set(varying(answers.cells)))
-            rows.append([
-                str(claim["says"]), rest, verdict.word + _counted(verdict.seeds), f"{verdict.difference:+.4f}", _half(verdict.between),
-                _half(verdict.evaluation) + ("" if verdict.paired else " unpaired"), places(other, cell, answers),
-            ])  # fmt: skip
-    return rows
-
-
-def places(worse: Cell, better: Cell, answers: Answers) -> str:
-    """The parts of a difference, largest first, until they hold nine tenths of all that moves."""
-    moved = {}
-    for name in ("L_T", "L_0", *BANDS):
-        first, second = answers.figure(worse, name), answers.figure(better, name)
-        if first and second:
-            moved[name] = first.mean - second.mean
-    if not moved or any(math.isnan(value) for value in moved.values()):
-        return ""
-    total, so_far, text = sum(map(abs, moved.values())), 0.0, []
-    for name, value in sorted(moved.items(), key=lambda item: -abs(item[1])):
-        if so_far >= 0.9 * total:
-            break
-        so_far += abs(value)
-        text.append(f"{name} {value:+.4f}")
-    return ", ".join(text)
-
-
 def _notes(plan: Plan, states: Mapping[str, record.State]) -> list[str]:
     lines = [
         "Mean over seeds ± the standard error on these examples (their own; it does not shrink with seeds); after it, in brackets, the standard deviation between "
@@ -289,11 +199,3 @@ def shown(figure: Figure) -> str:
     text = f"{figure.mean:.{digits}f}"
     text += "" if math.isnan(figure.se) else f" ± {figure.se:.{digits}f}"
     return text if math.isnan(figure.spread) else f"{text} ({figure.spread:.{digits}f}, {figure.seeds})"
-
-
-def _half(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"± {value:.4f}"
-
-
-def _counted(seeds: tuple[int, int]) -> str:
-    return "" if min(seeds) > 1 else " (these trainings)"

@@ -15,8 +15,9 @@ from difflab.card.blocks import Text
 from difflab.errors import ConfigError
 from difflab.sweep import record
 from difflab.sweep.answers import Answer, Answers
+from difflab.sweep.claims import Verdict, compared, places
 from difflab.sweep.plan import Plan, Refused, Spec, Twin
-from difflab.sweep.table import Verdict, answered, compared, write
+from difflab.sweep.table import answered, write
 from tests.compare.made_up import save
 
 T, N, DIMS = 100, 400, 4
@@ -166,6 +167,23 @@ def test_claims_are_borne_out_contradicted_or_undecided(sweep: tuple[Path, Plan]
         cell(objective="simple", variance="fixed_beta_tilde"), cell(objective="vlb", variance="fixed_beta"), answers
     )
     assert unpaired is not None and unpaired.evaluation > 0.015
+
+
+def test_a_difference_lies_in_the_space_too_and_in_continuous_time_has_no_bands(sweep: tuple[Path, Plan]) -> None:
+    simple, vlb = cell(objective="simple", variance="fixed_beta"), cell(objective="vlb", variance="fixed_beta")
+
+    def changed(name: str, **figures: object) -> None:
+        path = sweep[0] / name / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | figures))
+
+    assert places(simple, vlb, Answers(*sweep)) == "t>T/10 +0.0909"
+    for seed in (0, 1, 2):
+        changed(f"simple-seed{seed}", bpd=2.5)
+    assert places(simple, vlb, Answers(*sweep)).startswith("the space +0.4")
+    for seed in (0, 1, 2):
+        changed(f"simple-seed{seed}", T=None, bpd=2.1, transition_kl=2.1)
+        changed(f"vlb-seed{seed}", T=None, bpd=1.9, transition_kl=1.9)
+    assert places(simple, vlb, Answers(*sweep)) == "L_mid +0.2000"
 
 
 def test_a_verdict_needs_both_intervals() -> None:
