@@ -44,7 +44,7 @@ class Answer:
     def value(self, name: str) -> tuple[float, float]:
         """A figure and its standard error (NaN: it has none), of the bound's parts under the variance asked for. NaN if unknown.
 
-        name: bpd, one of PARTS or BANDS, or any key of result.json.
+        name: bpd, one of PARTS or BANDS, or any key of result.json, with a dot into what it holds (floors.Gaussian).
         """
         if name in BANDS:
             return self._band(BANDS.index(name)), math.nan
@@ -52,6 +52,9 @@ class Answer:
         source: Mapping[str, Any] = self.result
         if self.variance is not None and key in (self.result["unit"], *PARTS.values()):
             source = self.result.get("variances", {}).get(self.variance, {})
+        *within, key = key.split(".")
+        for part in within:
+            source = source.get(part, {})
         return _float(source.get(key)), _float(source.get(f"{key}_se"))
 
     def _band(self, i: int) -> float:

@@ -4,7 +4,7 @@ tables:
   - title: bits/dim
     rows: [parameterization, objective]       # keys of the cells
     columns: variance                         # one more key, its values side by side (or, without: values)
-    values: [bpd, L_T, L_mid, L_0, t<=T/100, T/100<t<=T/10, t>T/10, train_seconds]
+    values: [bpd, L_T, L_mid, L_0, t<=T/100, T/100<t<=T/10, t>T/10, train_seconds, floors.Gaussian]
     where: {schedule: linear}                 # of these cells only
   - title: bits/dim by the number of steps
     chains: [10, 25, 50, 100, 200, 400, 1000] # every run's mean, on chains of so many steps

@@ -150,6 +150,15 @@ def test_the_bands_of_t_add_up_and_follow_the_variance(sweep: tuple[Path, Plan])
     assert answers.of(tilde)[0].value("L_mid")[0] == 2.5
 
 
+def test_a_figure_may_lie_within_another(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(
+        json.dumps({"unit": "bpd", "bpd": 2.5, "floors": {"per-pixel histogram": 4.5}})
+    )
+    answer = Answer(tmp_path, None)
+    assert answer.value("floors.per-pixel histogram")[0] == 4.5 and answer.value("bpd")[0] == 2.5
+    assert math.isnan(answer.value("floors.Gaussian")[0]) and math.isnan(answer.value("clipped.bpd")[0])
+
+
 def test_claims_are_borne_out_contradicted_or_undecided(sweep: tuple[Path, Plan]) -> None:
     text = write(sweep[0])
     lines = [line for line in text.splitlines() if line.startswith("| the ") or line.startswith("| beta")]
