@@ -35,18 +35,18 @@ from .bound.noise import key, normal
 from .bound.sums import PARTS, parts
 from .config.of_run import OfRun, lines
 from .console import with_error
-from .data.base import UNKNOWN, Data, Split
+from .data.base import Data, Split
 from .diffusion import Diffusion
 from .errors import ConfigError, check_seed
 from .export.measured import recorded
 from .gaussian import Unit
+from .given import Array, Labels, examples_of, label_of, steps_of
 from .prediction import Reading
 from .task.evaluate import finite, table
 from .task.measure import fitted, informed, measured
 from .task.sample import NOISE_SEED, chain_of, draw
 from .train import checkpoint
 
-Array = Tensor | np.ndarray
 OnBatch = Callable[[int, int], None]  # (done, total)
 KEPT = ("examples", "target_se")  # of a design, what one for given examples has no use for
 
@@ -220,7 +220,7 @@ class Run:
     def log_likelihood_bound(
         self,
         x: Array,
-        labels: Sequence[int] | Array | int | None = None,
+        labels: Labels = None,
         *,
         design: str | None = None,
         draws: int = 2,
@@ -238,8 +238,8 @@ class Run:
             raise ConfigError(f"{taken[0]}={values[taken[0]]}: all given examples are evaluated; leave it out.")
         values = values | {"draws": draws} | dict.fromkeys(KEPT)
         lab = self._with(lines("bound", design, values))
-        x0 = self._own(x)
-        label = self._labels(labels, len(x0), needed=True)
+        x0 = examples_of(x, self.data)
+        label = self._label(labels, len(x0), needed=True)
         examples = Examples(x0, torch.arange(len(x0)), lab.data.to_unit, label)
         with _random_state_kept():
             diffusion, chosen = lab.computing(self.diffusion, "evaluate"), lab.bound
@@ -256,7 +256,7 @@ class Run:
         *,
         steps: int | str | EllipsisType | None = ...,
         seed: int = NOISE_SEED,
-        labels: Sequence[int] | Array | int | None = None,
+        labels: Labels = None,
         sampler: str | None = None,
         on_step: OnBatch | None = None,
         **values: Any,
@@ -270,7 +270,7 @@ class Run:
         given = {"count": count} if count is not None else {}
         lab = self._with(lines("sampler", sampler, given | ({} if steps is ... else {"steps": steps}) | values))
         check_seed("seed", seed)
-        label = None if labels is None else self._labels(labels, lab.sampler.count)
+        label = None if labels is None else self._label(labels, lab.sampler.count)
         with _random_state_kept():
             chain = self._chain(lab) if lab.sampler.optimal else None
             x0 = draw(lab, self.diffusion, lab.sampler, chain, on_step, seed, label)
@@ -281,24 +281,24 @@ class Run:
     @torch.no_grad()
     def noised(self, x: Array, t: int | Tensor, *, seed: int = 0) -> Tensor:
         """x_t of the chain, on the device, from examples in the data's units and noise keyed by (seed, place in x, t)."""
-        x0 = self._own(x)
+        x0 = examples_of(x, self.data)
         index = torch.arange(len(x0))
         examples = Examples(x0, index, self.data.to_unit)
-        at, device, process = self._t(t, len(x0)), self._lab.device, self.diffusion.process
+        at, device, process = steps_of(t, len(x0), self.T), self._lab.device, self.diffusion.process
         z = encoded(self.diffusion.space, examples, slice(None), seed, device).z.to(device)
         eps = normal(key(seed, index, at, torch.zeros_like(at)).to(device), self._lab.shape)
         return process.noised(z, self.diffusion.schedule.level(at), eps)
 
     @torch.no_grad()
-    def predict(self, x_t: Tensor, t: int | Tensor, labels: Sequence[int] | Array | int | None = None) -> Reading:
+    def predict(self, x_t: Tensor, t: int | Tensor, labels: Labels = None) -> Reading:
         """p(x_{t-1}|x_t) as the network has it: .x0_hat(), and of a Gaussian chain .mean() and .log_var(); t in 1..T."""
-        step = self.diffusion.schedule.step(self._t(t, len(x_t)))
+        step = self.diffusion.schedule.step(steps_of(t, len(x_t), self.T))
         return self.diffusion(x_t.to(self._lab.device), step, self._cond(labels, len(x_t)))
 
     @torch.no_grad()
-    def raw(self, x_t: Tensor, t: int | Tensor, labels: Sequence[int] | Array | int | None = None) -> Tensor:
+    def raw(self, x_t: Tensor, t: int | Tensor, labels: Labels = None) -> Tensor:
         """The network's own output: the prediction (eps, x0, v, mu) and, behind it, the head of a learned variance."""
-        level, x_t = self.diffusion.schedule.level(self._t(t, len(x_t))), x_t.to(self._lab.device)
+        level, x_t = self.diffusion.schedule.level(steps_of(t, len(x_t), self.T)), x_t.to(self._lab.device)
         log_snr = level.log_snr.to(x_t.device, torch.float32)
         return self.diffusion.model(self.diffusion.process.seen(x_t), log_snr, self._cond(labels, len(x_t)))
 
@@ -322,68 +322,12 @@ class Run:
             self._chains[lab.precision["evaluate"]] = fitted(lab, lab.computing(self.diffusion, "evaluate"))[0]
         return chain_of(self._chains[lab.precision["evaluate"]], lab.sampler)
 
-    def _own(self, x: Array) -> Tensor:
-        """Examples as a split holds them, [N, *shape]. ConfigError for another shape or other values."""
-        data = self.data
-        try:
-            given = torch.as_tensor(x).detach().cpu()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"x is no array of numbers ({type(error).__name__}: {error}).") from error
-        if tuple(given.shape) == self.shape:
-            given = given[None]
-        if tuple(given.shape[1:]) != self.shape or not len(given):
-            wanted = ", ".join(map(str, self.shape))
-            raise ConfigError(f"x has shape {list(given.shape)}: give [N, {wanted}], or [{wanted}] for one example.")
-        if given.is_complex() or (given.dtype is torch.bool and data.levels is None):
-            raise ConfigError(f"x is {given.dtype}: give numbers in the data's own units.")
-        if data.levels is None:
-            if not bool(given.float().isfinite().all()):
-                raise ConfigError("x holds numbers that are not finite.")
-            return given.float()
-        number = given.double()
-        wrong = ~((number == number.round()) & (number >= 0) & (number <= data.levels - 1))
-        if bool(wrong.any()):
-            raise ConfigError(
-                f"x holds {float(number[wrong][0]):g}: these data are whole numbers, the grey levels or states 0..{data.levels - 1}."
-            )
-        return given.to(torch.uint8)
+    def _label(self, labels: Labels, count: int, needed: bool = False) -> Tensor | None:
+        return label_of(labels, count, self.classes, needed)
 
-    def _labels(self, labels: Sequence[int] | Array | int | None, count: int, needed: bool = False) -> Tensor | None:
-        """int64 [count]. ConfigError where there are none to tell, or none is told that must be."""
-        if not self.classes:
-            if labels is not None:
-                raise ConfigError("labels: this network is told none (model.num_classes=null); leave them out.")
-            return None
-        if labels is None:
-            if needed:
-                raise ConfigError(
-                    f"labels: this network is told each example's label; give one of 0..{self.classes - 1} for each, or {UNKNOWN} for unknown."
-                )
-            return None
-        label = torch.as_tensor(labels).cpu()
-        whole = not label.is_floating_point() and not label.is_complex() and label.dtype is not torch.bool
-        if label.dim() == 0:
-            label = label.expand(count)
-        if not whole or tuple(label.shape) != (count,):
-            raise ConfigError(
-                f"labels are {label.dtype} {list(label.shape)}: give {count} whole numbers, or one for all."
-            )
-        if not bool(((label >= UNKNOWN) & (label < self.classes)).all()):
-            raise ConfigError(
-                f"labels hold {int(label[(label < UNKNOWN) | (label >= self.classes)][0])}: they run from 0 to {self.classes - 1} ({UNKNOWN}: unknown)."
-            )
-        return label.long()
-
-    def _cond(self, labels: Sequence[int] | Array | int | None, count: int) -> Tensor | None:
-        label = self._labels(labels, count)
+    def _cond(self, labels: Labels, count: int) -> Tensor | None:
+        label = self._label(labels, count)
         return None if label is None else label.to(self._lab.device)
-
-    def _t(self, t: int | Tensor, count: int) -> Tensor:
-        at = torch.as_tensor(t).cpu()
-        at = at.expand(count) if at.dim() == 0 else at
-        if at.is_floating_point() or tuple(at.shape) != (count,) or not bool(((at >= 1) & (at <= self.T)).all()):
-            raise ConfigError(f"t={t}: give a whole number of 1..{self.T}, or one for each example.")
-        return at.long()
 
 
 def _of_examples(estimate: Estimate) -> ExampleBounds:
