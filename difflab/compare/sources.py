@@ -18,9 +18,9 @@ from .comparable import FP32, check_comparable, facts
 from .measurement import Measurement, read, read_own
 
 # what a measurement is, and what the user calls it: the other keys of bound say how long it may take
-DESIGN = {key: f"bound.{key}" for key in ("method", "examples", "draws", "times", "exact_steps", "clip_x0", "seed")} | {
-    "precision": "precision.evaluate"
-}
+KEYS = ("method", "examples", "draws", "times", "exact_steps", "last_steps", "clip_x0", "seed")
+DESIGN = {key: f"bound.{key}" for key in KEYS} | {"precision": "precision.evaluate"}
+ADDED = {"last_steps": 0}  # what a measurement without these keys did, which is older than they are
 
 Evaluate = Callable[[Path, Mapping[str, Any]], tuple[Path, Mapping[str, Any]]]  # (run, design) -> (stem, result)
 
@@ -133,7 +133,11 @@ def configuration(directory: Path) -> dict[str, Any]:
 def design(result: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """How a result was measured: its own record or, where it is older than that, the run's configuration (and float32)."""
     bound = result.get("bound") or configuration(directory).get("bound")
-    return {**bound, "precision": result.get("precision", FP32)} if isinstance(bound, Mapping) else {}
+    return {**_completed(bound), "precision": result.get("precision", FP32)} if isinstance(bound, Mapping) else {}
+
+
+def _completed(bound: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in ADDED.items() if "exact_steps" in bound}, **bound}
 
 
 def usual(designs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

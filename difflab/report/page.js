@@ -55,7 +55,7 @@ function configuration(body) {
 
 // What of a measurement is shown: of its result, or of the design that made it.
 const MEASURED = {
-  split: "split", method: "method", examples: "examples", draws: "draws", times: "times", exact_steps: "exact steps", nfe: "nfe",
+  split: "split", method: "method", examples: "examples", draws: "draws", times: "times", exact_steps: "exact steps", last_steps: "last steps", nfe: "nfe",
     nfe_pilot: "nfe of the pilot",
   nfe_fit: "nfe of the fit", nfe_verify: "nfe of K-step checks", target: "target", clip_x0: "x̂₀ clipped",
     bound_seed: "bound.seed", T: "T", step: "step", seed: "seed",

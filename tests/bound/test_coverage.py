@@ -33,9 +33,9 @@ T_QUANTILE = 1.972  # Student's t, 199 degrees of freedom
 DESIGNS: dict[str, Design] = {
     "exhaustive": Exhaustive(draws=1, **COMMON),
     "exhaustive, two draws": Exhaustive(draws=2, **COMMON),
-    "stratified": Stratified(draws=1, times=4, exact_steps=2, **COMMON),
+    "stratified": Stratified(draws=1, times=4, exact_steps=2, last_steps=0, **COMMON),
     "importance": Importance(
-        draws=2, times=2, exact_steps=1, uniform_mix=0.2, pilot_examples=16, pilot_times=20, **COMMON
+        draws=2, times=2, exact_steps=1, last_steps=0, uniform_mix=0.2, pilot_examples=16, pilot_times=20, **COMMON
     ).restored({"p": [0.0, *TERMS.tolist()]}),
 }
 
@@ -85,7 +85,7 @@ def test_the_two_parts_of_the_error_predict_what_more_draws_and_more_examples_br
     examples = Examples((NORMAL.mean + NORMAL.var.sqrt() * z).float(), torch.arange(len(z)))
     parts = {}
     for draws in (2, 8):
-        design = Stratified(draws=draws, times=2, exact_steps=1, **COMMON)
+        design = Stratified(draws=draws, times=2, exact_steps=1, last_steps=0, **COMMON)
         totals = [build(part).totals for part in repetitions(evaluate(DIFFUSION, examples, design))]
         parts[draws] = {
             k: math.sqrt(np.mean([t[f"nats_per_dim_se_{k}"] ** 2 for t in totals])) for k in ("noise", "between")

@@ -23,12 +23,13 @@ STRATIFIED = [
 ]
 
 
-def stratified(times: int, exact_steps: int, draws: int = 1, seed: int = 0) -> Stratified:
+def stratified(times: int, exact_steps: int, draws: int = 1, seed: int = 0, last_steps: int = 0) -> Stratified:
     return Stratified(
         examples=None,
         draws=draws,
         times=times,
         exact_steps=exact_steps,
+        last_steps=last_steps,
         target_se=None,
         clip_x0=False,
         seed=seed,
@@ -76,6 +77,22 @@ def test_the_expected_weight_of_every_t_is_one(T, exact, times):
         assert plan.weight.numpy().max() == weight
 
 
+@pytest.mark.parametrize("last", [1, 3])
+@pytest.mark.parametrize("T, exact, times", STRATIFIED)
+def test_last_steps_are_evaluated_for_every_example_and_change_no_other_draw(T, exact, times, last):
+    n = 4000
+    plan = stratified(times, exact, last_steps=last).plan(torch.arange(n), T)
+    without = stratified(times, exact).plan(torch.arange(n), T)
+    some = min(last, T - min(exact, T))
+    assert len(plan.t) == len(without.t) + n * some
+    weight = [np.zeros((n, T + 1)), np.zeros((n, T + 1))]
+    for table, one in zip(weight, (plan, without), strict=True):
+        np.add.at(table, (one.example.numpy(), one.t.numpy()), one.weight.numpy())
+    np.testing.assert_allclose(weight[0][:, T - some + 1 :], 1, rtol=1e-13)
+    np.testing.assert_array_equal(weight[0][:, : T - some + 1], weight[1][:, : T - some + 1])
+    assert bool((plan.weight > 0).all())  # a term that is not finite stays so
+
+
 def test_one_draw_of_an_example_never_takes_a_t_twice_and_spreads_them():
     plan = stratified(7, 3, draws=2).plan(torch.arange(300), 100)
     rows = plan.t.reshape(600, 10)
@@ -95,7 +112,8 @@ def test_the_draw_of_t_is_keyed_by_the_examples_id_and_the_seed():
 
 
 @pytest.mark.parametrize(
-    "key, value", [("examples", 0), ("draws", 0), ("batch_size", 0), ("times", 0), ("exact_steps", -1)]
+    "key, value",
+    [("examples", 0), ("draws", 0), ("batch_size", 0), ("times", 0), ("exact_steps", -1), ("last_steps", -1)],
 )
 def test_impossible_values_are_refused_by_name(key, value):
     values = {
@@ -103,6 +121,7 @@ def test_impossible_values_are_refused_by_name(key, value):
         "draws": 1,
         "times": 2,
         "exact_steps": 2,
+        "last_steps": 0,
         "target_se": None,
         "clip_x0": False,
         "seed": 0,

@@ -37,6 +37,7 @@ def stratified(draws: int = 1, times: int = 3, exact_steps: int = 2, seed: int =
         draws=draws,
         times=times,
         exact_steps=exact_steps,
+        last_steps=0,
         target_se=None,
         clip_x0=False,
         seed=seed,

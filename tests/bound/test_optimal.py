@@ -140,7 +140,15 @@ def test_on_a_shorter_chain_it_is_the_best_variance_of_the_jump():
 
 def test_a_fit_to_some_t_is_near_the_fit_to_all(tmp_path):
     some = Stratified(
-        examples=None, draws=1, times=5, exact_steps=5, target_se=None, clip_x0=False, seed=3, batch_size=512
+        examples=None,
+        draws=1,
+        times=5,
+        exact_steps=5,
+        last_steps=0,
+        target_se=None,
+        clip_x0=False,
+        seed=3,
+        batch_size=512,
     )
     diffusion, examples = diffusion_of(NORMAL.predict, linear(200)), normal_examples(300)
     few, all_ = (fit(diffusion, examples, design, "cpu", (False,))[0][False] for design in (some, everything()))

@@ -23,7 +23,7 @@ DIFFUSION = diffusion_of(NORMAL.predict, cosine(T))
 
 def design(**changes) -> Stratified:
     values = {
-        "examples": None, "draws": 2, "times": 3, "exact_steps": 4, "target_se": None, "clip_x0": False, "seed": 3,
+        "examples": None, "draws": 2, "times": 3, "exact_steps": 4, "last_steps": 0, "target_se": None, "clip_x0": False, "seed": 3,
         "batch_size": 32,
     }  # fmt: skip
     return Stratified(**{**values, **changes})
@@ -111,7 +111,7 @@ def test_memory_holds_a_block_and_not_the_table(tmp_path):
 
 def test_an_interrupted_importance_evaluation_keeps_its_p(tmp_path):
     by = Importance(
-        examples=None, draws=1, times=1, exact_steps=0, uniform_mix=0.1, pilot_examples=8, pilot_times=8, target_se=None,
+        examples=None, draws=1, times=1, exact_steps=0, last_steps=0, uniform_mix=0.1, pilot_examples=8, pilot_times=8, target_se=None,
         clip_x0=False, seed=3, batch_size=8,
     )  # fmt: skip
     by = by.learned(evaluate(by=by.pilot))

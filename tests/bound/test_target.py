@@ -23,7 +23,7 @@ DIFFUSION = diffusion_of(NORMAL.predict, cosine(T))
 
 def design(target_se: float | None, draws: int = 1, **changes) -> Stratified:
     values = {
-        "examples": None, "draws": draws, "times": 2, "exact_steps": 2, "target_se": target_se, "clip_x0": False, "seed": 3,
+        "examples": None, "draws": draws, "times": 2, "exact_steps": 2, "last_steps": 0, "target_se": target_se, "clip_x0": False, "seed": 3,
         "batch_size": 256,
     }  # fmt: skip
     return Stratified(**{**values, **changes})
@@ -119,7 +119,7 @@ def test_stopping_does_not_bias_the_bound():
     z = torch.randn(300, 600, 2, generator=torch.Generator().manual_seed(1)).double()
     values = []
     by = Importance(
-        examples=None, draws=1, times=1, exact_steps=0, uniform_mix=0.05, pilot_examples=8, pilot_times=40, target_se=0.35,
+        examples=None, draws=1, times=1, exact_steps=0, last_steps=0, uniform_mix=0.05, pilot_examples=8, pilot_times=40, target_se=0.35,
         clip_x0=False, seed=3, batch_size=64,
     )  # fmt: skip
     by = by.learned(run(None, n=50, times=38))

@@ -89,7 +89,15 @@ def test_a_claim_from_an_exhaustive_ledger_is_the_evaluated_chain(name, clip):
 def test_a_claim_from_drawn_terms_differs_by_what_its_error_says():
     diffusion, data = CASES["imperfect, on a grid"][0](), pictures
     some = Stratified(
-        examples=None, draws=1, times=12, exact_steps=8, target_se=None, clip_x0=False, seed=3, batch_size=4096
+        examples=None,
+        draws=1,
+        times=12,
+        exact_steps=8,
+        last_steps=0,
+        target_se=None,
+        clip_x0=False,
+        seed=3,
+        batch_size=4096,
     )
     fitted = fit(diffusion, data(80, 1000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
@@ -137,7 +145,7 @@ def test_nothing_is_claimed_where_too_little_was_drawn():
     fitted = fit(diffusion, pictures(40, 50_000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
     by = Importance(
-        examples=None, draws=1, times=1, exact_steps=0, uniform_mix=0.05, pilot_examples=16, pilot_times=64, target_se=None,
+        examples=None, draws=1, times=1, exact_steps=0, last_steps=0, uniform_mix=0.05, pilot_examples=16, pilot_times=64, target_se=None,
         clip_x0=False, seed=3, batch_size=8192,
     )  # fmt: skip
     by = by.learned(evaluate_modes(diffusion, pictures(16, 60_000), by.pilot, "cpu", {False: Extras()})[0])
@@ -160,7 +168,15 @@ def test_an_evaluation_stands_without_a_difference_where_its_examples_claim_noth
     fitted = fit(diffusion, pictures(80, 1000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
     drawn = Stratified(
-        examples=None, draws=1, times=1, exact_steps=0, target_se=None, clip_x0=False, seed=3, batch_size=512
+        examples=None,
+        draws=1,
+        times=1,
+        exact_steps=0,
+        last_steps=0,
+        target_se=None,
+        clip_x0=False,
+        seed=3,
+        batch_size=512,
     )
     full, sparse = (evaluate_modes(diffusion, some, by, "cpu", {False: extras})[0] for by in (EVERYTHING, drawn))
     columns = Claims(add_up(full), fitted).table((5,))
@@ -179,7 +195,15 @@ def test_the_standard_error_of_a_difference_predicts_its_scatter():
     fitted = fit(diffusion, pictures(80, 100_000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
     by = Stratified(
-        examples=None, draws=1, times=12, exact_steps=8, target_se=None, clip_x0=False, seed=3, batch_size=4096
+        examples=None,
+        draws=1,
+        times=12,
+        exact_steps=8,
+        last_steps=0,
+        target_se=None,
+        clip_x0=False,
+        seed=3,
+        batch_size=4096,
     )
     tables = []
     for i in range(40):

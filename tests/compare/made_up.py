@@ -15,7 +15,16 @@ from difflab.quality.record import MANIFOLD
 
 MakeRun = Callable[..., Path]
 DIMS = 4
-DESIGN = {"method": "stratified", "examples": 5, "draws": 1, "times": 2, "exact_steps": 2, "clip_x0": False, "seed": 0}
+DESIGN = {
+    "method": "stratified",
+    "examples": 5,
+    "draws": 1,
+    "times": 2,
+    "exact_steps": 2,
+    "last_steps": 0,
+    "clip_x0": False,
+    "seed": 0,
+}
 
 
 def chain(T: int, top: float = 7.0, bottom: float = -9.0) -> np.ndarray:

@@ -240,7 +240,15 @@ def test_a_95_percent_interval_holds_the_truth(design: str) -> None:
     truth = np.append(0.0, 0.1 * np.cos(np.arange(T)))  # first - second, in nats
     sums = np.array([truth.sum(), truth[0], truth[2:].sum(), truth[1]])
     plan_design = Stratified(
-        examples=None, draws=1, times=5, exact_steps=5, target_se=None, clip_x0=False, seed=0, batch_size=1
+        examples=None,
+        draws=1,
+        times=5,
+        exact_steps=5,
+        last_steps=0,
+        target_se=None,
+        clip_x0=False,
+        seed=0,
+        batch_size=1,
     )
     held = {name: np.zeros(2) for name in ("total", "parts", "terms", "over t", "over log SNR")}
 

@@ -14,7 +14,7 @@ import pytest
 from difflab.compare.comparable import check_comparable
 from difflab.compare.measurement import read_own
 from difflab.compare.names import directories, distinguishing, labels
-from difflab.compare.sources import Sources, as_they_are, differs, measured_alike, usual
+from difflab.compare.sources import Sources, as_they_are, design, differs, measured_alike, usual
 from difflab.compare.terms import terms
 from difflab.errors import ConfigError
 from tests.compare.made_up import DESIGN, MakeRun, save
@@ -136,11 +136,19 @@ def test_a_run_without_a_result_is_evaluated_once_and_said(make_run: MakeRun) ->
     assert evaluated == [("b", WANTED)]
     assert said == [
         "b: it has no result, so it is evaluated with bound.method=stratified bound.examples=5 bound.draws=1 bound.times=2 "
-        "bound.exact_steps=2 bound.clip_x0=false bound.seed=0 precision.evaluate=fp32"
+        "bound.exact_steps=2 bound.last_steps=0 bound.clip_x0=false bound.seed=0 precision.evaluate=fp32"
     ]
     assert sources.measured[1].result["seed"] == 3
     assert sources.notes == ["b: it has no result; bound/step_00000007-stratified.json stands here"]
     assert alike(a, b)[1:] == ([], [])  # what was evaluated before fits
+
+
+def test_a_measurement_older_than_a_key_did_what_was_done_then() -> None:
+    older = {key: value for key, value in DESIGN.items() if key != "last_steps"}
+    made = design({"bound": older}, Path())
+    assert differs(made, DESIGN | {"precision": "fp32"}) is None
+    assert "bound.last_steps=0 and not 1" in differs(made, DESIGN | {"precision": "fp32", "last_steps": 1})
+    assert "last_steps" not in design({"bound": {"method": "exhaustive"}}, Path())
 
 
 def test_missing_terms_are_evaluated_and_damaged_ones_refused(make_run: MakeRun) -> None:

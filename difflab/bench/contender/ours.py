@@ -70,7 +70,7 @@ class Ours(Contender):
         """Whole batches of the default design: the first terms and systematic draws of the rest, mixed in a batch."""
         design = Stratified(
             examples=max(1, batch // ROWS), draws=1, times=min(ROWS, batch) // 2,
-            exact_steps=min(ROWS, batch) - min(ROWS, batch) // 2, target_se=None, clip_x0=False, seed=0, batch_size=batch,
+            exact_steps=min(ROWS, batch) - min(ROWS, batch) // 2, last_steps=0, target_se=None, clip_x0=False, seed=0, batch_size=batch,
         )  # fmt: skip
         self.network.eval()
         diffusion, examples = self.lab.computing(self.lab.diffusion, "evaluate"), self.lab.examples(self.lab.data.test)
