@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from difflab.cli import _plan
+from difflab.commandline import judge
 from difflab.config.arguments import parse
 from difflab.config.compose import composer
 from difflab.config.schema import conf_directory, load_schema
@@ -44,7 +44,7 @@ def test_every_command_of_every_question_composes(name: str, capsys: pytest.Capt
         line = rendered(sweep, values)
         assert line[:4] == ["/usr/bin/env", "python", "-m", "difflab"]
         with composer(conf_directory(), load_schema()) as composing:
-            plan = _plan(parse(line[4:]), line[4:], composing)
+            plan = judge(parse(line[4:]), line[4:], composing)
         assert plan.task == "train" and not plan.multirun
         if "job" in values:
             assert plan.directory.name == values["job"] and "resume=auto" in plan.overrides
