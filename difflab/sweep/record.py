@@ -27,11 +27,13 @@ STATES = (*ENDED, "running", "stopped", "waiting")
 
 @dataclass(frozen=True)
 class State:
-    """Of a job. share: of its steps, where known; seconds: how long a finished one took; message: why one failed."""
+    """Of a job. share: of its steps, where known; seconds: how long a finished one took, and training of that; message: why one
+    failed."""
 
     state: str
     share: float = 0.0
     seconds: float | None = None
+    training: float = 0.0
     message: str = ""
 
 
@@ -75,7 +77,7 @@ def state(directory: Path) -> State:
     if _held(directory):
         return State("running", share)
     if (directory / "result.json").is_file():
-        return State("done", 1.0, _seconds(directory))
+        return State("done", 1.0, *_seconds(directory))
     if message := _message(directory / PRUNED):
         return State("pruned", share, message=message)
     if message := _message(directory / FAILED):
@@ -99,9 +101,12 @@ def ended(directory: Path, plan: Plan) -> bool:
 
 def left(states: Mapping[str, State], side_by_side: int) -> float | None:
     """Seconds until all are done, by what the finished ones took; None if none is."""
-    took = [s.seconds for s in states.values() if s.seconds]
-    open_ = [1 - s.share for s in states.values() if s.state in ("running", "waiting", "stopped")]
-    return statistics.fmean(took) * sum(open_) / max(1, min(side_by_side, len(open_))) if took else None
+    done = [(s.seconds, s.training) for s in states.values() if s.seconds]
+    open_ = [s.share for s in states.values() if s.state in ("running", "waiting", "stopped")]
+    if not done:
+        return None
+    whole, training = (statistics.fmean(values) for values in zip(*done))  # after its last step a job is measured
+    return sum(whole - share * training for share in open_) / max(1, min(side_by_side, len(open_)))
 
 
 def counted(states: Mapping[str, State]) -> str:
@@ -131,12 +136,13 @@ def _share(directory: Path) -> float:
     return 0.0
 
 
-def _seconds(directory: Path) -> float | None:
+def _seconds(directory: Path) -> tuple[float | None, float]:
+    """(how long a job took, its training)."""
     with suppress(*UNREADABLE):
         result = json.loads((directory / "result.json").read_bytes())
         parts = [result.get(f"{part}_seconds") or 0.0 for part in ("train", "validate", "evaluate", "space")]
-        return float(sum(parts)) or None
-    return None
+        return float(sum(parts)) or None, float(parts[0])
+    return None, 0.0
 
 
 def _held(directory: Path) -> bool:
