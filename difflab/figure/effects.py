@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def _sizes(axes: Axes, view: View, unit: str) -> None:
             axes.barh(rows, length, 0.7, left=start, color=colour, label=brief(name))
         start += length
     axes.set_xlabel(f"standard deviation between cells ({'ln' if view.log else unit})")
-    axes.legend(loc="lower right", frameon=True, framealpha=0.85, edgecolor="none")
+    _legend(axes, loc="lower right")
 
 
 def _differences(axes: Axes, view: View, unit: str) -> None:
@@ -72,4 +72,9 @@ def _differences(axes: Axes, view: View, unit: str) -> None:
     axes.set_xlabel(f"difference of marginal means ({'ln' if view.log else unit}), 95%{pale}")
     if len(known) > len(shown):
         axes.set_title(f"the {len(shown)} largest of {len(known)}", fontsize=9)
-    axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", fontsize=8)
+    _legend(axes, loc="best", fontsize=8)
+
+
+def _legend(axes: Axes, **how: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:  # cells that do not differ move nothing
+        axes.legend(frameon=True, framealpha=0.85, edgecolor="none", **how)

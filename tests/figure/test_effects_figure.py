@@ -15,9 +15,9 @@ from difflab.compare.parts import Part, Parts
 from difflab.figure.effects import effects
 
 
-def view(levels: tuple[int, ...], seeds: int) -> View:
+def view(levels: tuple[int, ...], seeds: int, scatter: float = 1.0) -> View:
     cells = list(product(*map(range, levels)))
-    each = np.random.default_rng(0).normal(size=(len(cells) * seeds, 5, 3)) + 3
+    each = scatter * np.random.default_rng(0).normal(size=(len(cells) * seeds, 5, 3)) + 3
     parts = Parts(
         (Part("bound", "bound"), Part("L", "L_0 $x$"), Part("b", "log SNR", True)),
         np.zeros(0),
@@ -35,3 +35,8 @@ def test_effects_are_drawn(levels: tuple[int, ...], seeds: int, tmp_path: Path) 
     assert effects([view(levels, seeds)], tmp_path / "a.png", "bits/dim") == tmp_path / "a.png"
     assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.01
     assert effects([], tmp_path / "b.png", "bits/dim") is None and not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_cells_that_do_not_differ_are_drawn_without_a_legend(tmp_path: Path) -> None:
+    assert effects([view((2,), 1, scatter=0.0)], tmp_path / "a.png", "bits/dim") == tmp_path / "a.png"
