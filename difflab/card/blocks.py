@@ -74,8 +74,8 @@ def _table(block: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing is markup: < before a letter begins a tag (t<=10 is none), a new line another block."""
-    return re.sub("<(?![= 0-9])", "&lt;", " ".join(text.split()))
+    """Text in which nothing is markup: < before a letter begins a tag (t<=10 is none, a<t<b neither), a new line a block."""
+    return re.sub("<(?![= 0-9]|[A-Za-z]+<)", "&lt;", " ".join(text.split()))
 
 
 MARKDOWN: dict[type, Callable[..., str]] = {

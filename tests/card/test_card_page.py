@@ -103,9 +103,9 @@ def test_what_is_drawn_for_the_search_does_not_depend_on_the_seed_and_costs_what
 def test_markup_is_text(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"png")
     page = [
-        Heading("<h>"), Text("a <b>\nc, t<=10 < 11"), Bullets(["<i>"]), Table(["x|y"], [["<td>"]]), Picture("a.png", '"><script>')
+        Heading("<h>"), Text("a <b>\nc, 1<t<=10 < 11"), Bullets(["<i>"]), Table(["x|y"], [["<td>"]]), Picture("a.png", '"><script>')
     ]  # fmt: skip
     text, web = markdown(page), html(page, "<title>", tmp_path)
-    assert "x\\|y" in text and "a &lt;b> c, t<=10 < 11" in text and "<td>" not in text
+    assert "x\\|y" in text and "a &lt;b> c, 1<t<=10 < 11" in text and "<td>" not in text
     body = web.partition("<main>")[2]
     assert "<script" not in body and "<b>" not in body and "&lt;td&gt;" in body and "<i>" not in body
