@@ -76,11 +76,7 @@ class Importance(Design):
         for block in pilot.blocks():
             squares += block.plain("nats", power=2)
             count += block.counts()
-        last = ends(pilot.T, self.pilot.exact_steps, self.pilot.last_steps)[1]
-        alone = np.arange(pilot.T + 1) > pilot.T - last  # what is heavy there is so at no other t: it lends nothing
-        square = window_mean(np.where(alone, 0.0, squares), np.where(alone, 0.0, count))
-        square[alone] = squares[alone] / count[alone]
-        return self._with(torch.from_numpy(np.sqrt(square)))
+        return self._with(torch.from_numpy(np.sqrt(window_mean(squares, count))))
 
     def state(self) -> dict[str, Any]:
         return {} if self.p is None else {"p": self.p.tolist()}

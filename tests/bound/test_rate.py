@@ -10,7 +10,7 @@ import torch
 
 from difflab.bound.ledger import COLUMNS, Ledger
 from difflab.bound.rate import rate_distortion, table4
-from difflab.bound.smooth import window_mean
+from difflab.bound.smooth import is_local, mse_of_x0, window_mean
 from difflab.gaussian import BITS, NATS
 from tests.analytic import NORMAL, cosine
 
@@ -111,6 +111,8 @@ def test_window_means_are_those_of_the_smallest_window(least):
     for _ in range(20):
         count = rng.integers(0, 4, 60) * (rng.random(60) < 0.5)
         values = [rng.normal(size=n) for n in count]
+        if count[-1] >= least:
+            count[-1], values[-1] = 0, values[-1][:0]  # a last t with enough draws has a test of its own
         mean = window_mean(np.array([v.sum() for v in values]), count, least)
         for centre in range(60):
             width = 0
@@ -124,8 +126,23 @@ def test_window_means_are_those_of_the_smallest_window(least):
 
 def test_a_window_mean_ignores_what_has_no_draw_and_needs_one():
     total = np.array([math.nan, 3.0, math.nan, 8.0])
-    np.testing.assert_allclose(window_mean(total, np.array([0, 1, 0, 2]), least=1), [3, 3, 11 / 3, 4])
+    np.testing.assert_allclose(window_mean(total, np.array([0, 1, 0, 2]), least=3), [11 / 3] * 4)
+    np.testing.assert_allclose(window_mean(total, np.array([0, 1, 0, 2]), least=1), [3, 3, 3, 4])
     assert np.isnan(window_mean(total, np.zeros(4, int))).all()
+
+
+def test_what_is_heavy_at_the_end_of_the_chain_is_lent_to_nobody():
+    """t = 99 and 100 of every example, a few draws of the others, whose error of v is 1; at t = 100 it is 10,000."""
+    count = np.array([0, *[4] * 98, 200, 200])
+    log_snr = np.linspace(10, -20, 101)
+    variance = 1 / (1 + np.exp(log_snr))
+    mse = mse_of_x0(count * variance * np.array([*[1.0] * 100, 1e4]), count, log_snr)
+    np.testing.assert_allclose(mse[1:], (variance * [*[1.0] * 100, 1e4])[1:], rtol=1e-12)
+    local = is_local(count)
+    assert local[99:].all() and local[50:99].all() and not local[1:10].any()  # as far as the others' draws go
+    assert not is_local(np.array([0, *[0] * 98, 3, 200]))[95:99].any()
+    everywhere = np.full(5, 40)
+    np.testing.assert_array_equal(window_mean(np.arange(5) * 40.0, everywhere), np.arange(5))
 
 
 def test_small_values_beside_huge_ones_keep_their_digits():
