@@ -18,9 +18,8 @@ from .stratified import KEYED, Stratified, check_times, ends, exact, exact_and_d
 if TYPE_CHECKING:
     from .estimate import Estimate
 
-PILOT_LAST = (
-    2  # the last t of every pilot example: a clipped beta makes t = T the heaviest of all, and few draws find it
-)
+# The last t of every pilot example: a clipped beta makes t = T the heaviest of all, and few draws find it.
+PILOT_LAST = 2
 
 
 class Importance(Design):

@@ -45,12 +45,11 @@ class Stratified(Design):
         first, last = ends(T, self.exact_steps, self.last_steps)
         rest = T - first
         times = min(self.times, rest)  # as many draws as terms: every term once, exhaustive
+        weight = rest / max(times, 1)
         example, draw = pairs(len(index), self.draws, first_draw)
         u = uniform(key(self.seed, index[example], draw, torch.full_like(draw, KEYED)))
-        drawn = first + 1 + ((u[:, None] + torch.arange(times)) * (rest / max(times, 1))).floor().long()
-        drawn = drawn.clamp(max=T)
-        weight = torch.full(drawn.shape, rest / max(times, 1), dtype=torch.float64)
-        plan = exact_and_drawn(example, draw, exact(T, first, last), drawn, weight, self.draws)
+        drawn = first + 1 + ((u[:, None] + torch.arange(times)) * weight).floor().long()
+        plan = exact_and_drawn(example, draw, exact(T, first, last), drawn.clamp(max=T), weight, self.draws)
         return _shared(plan, len(example), first, last, T)
 
 
