@@ -28,7 +28,7 @@ from .config.directory import Prepared, prepare
 from .config.schema import conf_directory, load_schema
 from .config.show import show
 from .console import outlived
-from .errors import ConfigError
+from .errors import ConfigError, NotComparable
 from .job import FAILED, NOT_DEFINED, Task, outcome, sentence
 from .lock import held
 
@@ -163,21 +163,30 @@ def _sweep(command: list[str], plan: Plan, prepared: Prepared, debugging: bool) 
 
 
 def _compare(plan: Plan, lost: bool, interrupted: bool) -> bool:
-    """Write and print the comparison of a sweep; False if it could not be made. `lost`: trainings failed, which it tells."""
+    """Write and print the comparison and the tables of a sweep; False if they could not be made. `lost`: trainings failed, which
+    it tells."""
     directory, asked = plan.directory, plan.asked
     not_defined = outcome(directory, NOT_DEFINED) | (sweep.not_defined(asked) if asked else {})
     if not lost and not not_defined and not any(directory.glob("*/result.json")):
         return True  # no job of the sweep trained
+    answered = bool(asked and asked.tables)
     try:
         from .task.compare import write
 
         print(write(directory, not_defined, interrupted), flush=True)
-        if asked and asked.tables:
-            print(f"\n{sweep.tables(directory)}", flush=True)
+        compared = True
     except Exception as error:
         print(f"no comparison of {directory}: {sentence(error)}", file=sys.stderr)
+        compared = (
+            isinstance(error, NotComparable) and answered
+        )  # a question of several data sets: its tables answer it
+    try:
+        if answered:
+            print(f"\n{sweep.tables(directory)}", flush=True)
+    except Exception as error:
+        print(f"no tables of {directory}: {sentence(error)}", file=sys.stderr)
         return False
-    return True
+    return compared
 
 
 def _hydra(command: list[str], task: Any) -> None:

@@ -21,6 +21,10 @@ class NotDefined(ConfigError):
     """Choices that are each fine and exclude each other: a sweep over a grid skips such a cell and lists it."""
 
 
+class NotComparable(ConfigError):
+    """Runs whose bounds are of different things: each is right, and no difference between them means anything."""
+
+
 def check_seed(key: str, seed: int) -> None:
     """ConfigError unless it is a number of 64 bits."""
     if not -(1 << 63) <= seed < 1 << 63:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import NotComparable
 from ..gaussian import BITS, NATS
 
 FP32 = "fp32"  # the precision of results that are older than the choice of one
@@ -63,7 +63,7 @@ def check_comparable(runs: Sequence[tuple[Path, Mapping[str, Any]]], ignore: Seq
         for directory, value in known[1:]:
             if value != known[0][1]:
                 values = {"a": _short(known[0][1]), "b": _short(value)}
-                raise ConfigError(
+                raise NotComparable(
                     f"runs {known[0][0]} and {directory} are not comparable: {what.format_map(values)}; {remedy}."
                 )
 

@@ -37,7 +37,7 @@ ONE = {
     "timestep_samplers": ["parameterization=v", "timestep=stratified,importance", "objective=vlb", "seed=0"],
     "how_many_dimensions": ["space=pca", "space.k=8", "data=digits"],
     "flips": ["seed=0", "data=digits"],
-    "grey_pictures": ["data=digits"],
+    "grey_pictures": ["data=digits", "schedule=learned"],
 }
 OTHERWISE = {"learning_rate", "how_many_evaluations"}  # have tests of their own
 

@@ -12,6 +12,8 @@ import pytest
 
 from difflab import tables
 from difflab.card.blocks import Text
+from difflab.cli import _compare
+from difflab.commandline import Plan as Line
 from difflab.errors import ConfigError
 from difflab.sweep import record
 from difflab.sweep.answers import Answer, Answers
@@ -280,3 +282,18 @@ def test_a_sweep_record_round_trips_and_another_call_adds_to_it(tmp_path: Path) 
         record.load(tmp_path)
     with pytest.raises(ConfigError, match="there is none"):
         record.load(tmp_path / "nowhere")
+
+
+def test_a_question_of_several_data_sets_is_answered_though_its_runs_do_not_compare(
+    sweep: tuple[Path, Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, plan = sweep
+    for job in plan.jobs[:6]:
+        path = directory / job.name / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data": job.cell["objective"]}))
+        (directory / job.name / ".hydra" / "config.yaml").write_text("data: {name: digits}")
+    for asked, code in ((plan, True), (None, False)):
+        assert _compare(Line([], True, (), directory, "hydra.sweep.dir", "train", asked), False, False) is code
+        out, err = capsys.readouterr()
+        assert "are not comparable: they were trained on other data" in err and "Traceback" not in err
+        assert ("borne out" in out) is code
