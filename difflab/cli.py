@@ -177,9 +177,8 @@ def _compare(plan: Plan, lost: bool, interrupted: bool) -> bool:
         compared = True
     except Exception as error:
         print(f"no comparison of {directory}: {sentence(error)}", file=sys.stderr)
-        compared = (
-            isinstance(error, NotComparable) and answered
-        )  # a question of several data sets: its tables answer it
+        # the runs of a question of several data sets do not compare: its tables answer it
+        compared = answered and isinstance(error, NotComparable)
     try:
         if answered:
             print(f"\n{sweep.tables(directory)}", flush=True)

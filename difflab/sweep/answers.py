@@ -89,14 +89,15 @@ class Answers:
         self._open: dict[tuple[tuple[str, str], ...], str] = {}
         self.cells: list[Cell] = []
         asked = [(job.cell, job.name, None) for job in plan.jobs] + [(t.cell, t.job, t.variance) for t in plan.twins]
-        states = {job.name: record.state(directory / job.name).state for job in plan.jobs}
+        self.states = {job.name: record.state(directory / job.name) for job in plan.jobs}
         for cell, job, variance in asked:
             own = without_seed(cell)
             self._add(own)
-            if states.get(job) == "done":
+            state = self.states[job].state if job in self.states else "waiting"
+            if state == "done":
                 self._found.setdefault(_key(own), (own, []))[1].append(Answer(directory / job, variance))
             else:
-                self._open[_key(own)] = states.get(job, "waiting")
+                self._open[_key(own)] = state
         for refused in plan.refused:
             self._add(refused.cell)
             self._open[_key(refused.cell)] = "not defined"

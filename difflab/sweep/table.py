@@ -85,8 +85,7 @@ def answered(directory: Path) -> Answered:
     plan = record.load(directory)
     answers = Answers(directory, plan)
     drawn = [_drawn(table, answers) for table in plan.tables]
-    states = {job.name: record.state(directory / job.name) for job in plan.jobs}
-    return Answered(plan.name, plan.question, drawn, _notes(plan, states), _lost(plan, states))
+    return Answered(plan.name, plan.question, drawn, _notes(plan, answers.states), _lost(plan, answers.states))
 
 
 def write(directory: Path) -> str:

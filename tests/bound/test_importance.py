@@ -13,9 +13,9 @@ from difflab.bound.estimator import Examples, evaluate
 from difflab.bound.exhaustive import Exhaustive
 from difflab.bound.importance import Importance
 from difflab.bound.ledger import build
-from difflab.bound.stratified import Stratified
 from difflab.errors import ConfigError
 from tests.analytic import NORMAL, Mixture, cosine, diffusion_of, expected_bound, expected_terms, linear
+from tests.designs import stratified
 
 MIXTURE = Mixture(torch.tensor([0.3, 0.7]).double(), torch.tensor([-1.0, 0.6]).double(), 0.05)
 
@@ -110,17 +110,11 @@ def test_a_term_that_outweighs_all_others_at_the_end_of_the_chain_is_found():
     p = design.probabilities(400).numpy()
     assert p[-1] > 0.1 and p[-3] < 0.01 * p[-1]  # drawn for what it is, and its neighbours not for it
     errors = []
-    for by in (stratified(1), stratified(0), design):
+    for by in (stratified(10, 10, last_steps=1), stratified(10, 10), design):
         totals = build(evaluate(diffusion, normal_examples(500), by)).totals
         assert abs(totals["nats_per_dim"] - truth) < 4 * totals["nats_per_dim_se"]
         errors.append(totals["nats_per_dim_se"])
     assert errors[0] < 0.4 * errors[1]  # 500 more evaluations to 10,000
-
-
-def stratified(last_steps: int) -> Stratified:
-    return Stratified(
-        examples=None, draws=1, times=10, exact_steps=10, last_steps=last_steps, target_se=None, clip_x0=False, seed=3, batch_size=8192
-    )  # fmt: skip
 
 
 def test_it_estimates_the_bound_of_a_mixture_without_bias():

@@ -15,7 +15,6 @@ from difflab.bound.insight import variance_table, variance_totals
 from difflab.bound.ledger import build
 from difflab.bound.optimal import fit, load, minimise, save
 from difflab.bound.smooth import mse_of_x0
-from difflab.bound.stratified import Stratified
 from difflab.bound.sums import add_up
 from difflab.decoder.discretized_gaussian import DiscretizedGaussian
 from difflab.variance._optimal import Optimal
@@ -23,6 +22,7 @@ from difflab.variance.fixed_beta import FixedBeta
 from difflab.variance.fixed_beta_tilde import FixedBetaTilde
 from difflab.variance.learned_range import LearnedRange
 from tests.analytic import NORMAL, cosine, diffusion_of, linear, shrinking
+from tests.designs import stratified
 
 T = 25
 VARIANCES = {"fixed_beta": FixedBeta(ddpm_t1=False), "fixed_beta_tilde": FixedBetaTilde()}
@@ -139,17 +139,7 @@ def test_on_a_shorter_chain_it_is_the_best_variance_of_the_jump():
 
 
 def test_a_fit_to_some_t_is_near_the_fit_to_all(tmp_path):
-    some = Stratified(
-        examples=None,
-        draws=1,
-        times=5,
-        exact_steps=5,
-        last_steps=0,
-        target_se=None,
-        clip_x0=False,
-        seed=3,
-        batch_size=512,
-    )
+    some = stratified(5, 5, batch_size=512)
     diffusion, examples = diffusion_of(NORMAL.predict, linear(200)), normal_examples(300)
     few, all_ = (fit(diffusion, examples, design, "cpu", (False,))[0][False] for design in (some, everything()))
     ratio = few.mse_x0[1:] / all_.mse_x0[1:]

@@ -15,7 +15,6 @@ from difflab.bound.exhaustive import Exhaustive
 from difflab.bound.importance import Importance
 from difflab.bound.optimal import fit
 from difflab.bound.smooth import is_local
-from difflab.bound.stratified import Stratified
 from difflab.bound.sums import add_up
 from difflab.bound.verify import Claims, affordable, evaluate_chain, verified
 from difflab.decoder.discretized_gaussian import DiscretizedGaussian
@@ -23,6 +22,7 @@ from difflab.variance.fixed_beta import FixedBeta
 from difflab.variance.fixed_beta_tilde import FixedBetaTilde
 from difflab.variance.learned_range import LearnedRange
 from tests.analytic import NORMAL, cosine, diffusion_of, linear, shrinking
+from tests.designs import stratified
 
 T = 60
 FIXED = {"fixed_beta": FixedBeta(ddpm_t1=False), "fixed_beta_tilde": FixedBetaTilde()}
@@ -88,17 +88,7 @@ def test_a_claim_from_an_exhaustive_ledger_is_the_evaluated_chain(name, clip):
 
 def test_a_claim_from_drawn_terms_differs_by_what_its_error_says():
     diffusion, data = CASES["imperfect, on a grid"][0](), pictures
-    some = Stratified(
-        examples=None,
-        draws=1,
-        times=12,
-        exact_steps=8,
-        last_steps=0,
-        target_se=None,
-        clip_x0=False,
-        seed=3,
-        batch_size=4096,
-    )
+    some = stratified(12, 8, batch_size=4096)
     fitted = fit(diffusion, data(80, 1000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
     estimate = evaluate_modes(diffusion, data(400), some, "cpu", {False: extras})[0]
@@ -167,17 +157,7 @@ def test_an_evaluation_stands_without_a_difference_where_its_examples_claim_noth
     diffusion, some = CASES["imperfect, on a grid"][0](), pictures(60)
     fitted = fit(diffusion, pictures(80, 1000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
-    drawn = Stratified(
-        examples=None,
-        draws=1,
-        times=1,
-        exact_steps=0,
-        last_steps=0,
-        target_se=None,
-        clip_x0=False,
-        seed=3,
-        batch_size=512,
-    )
+    drawn = stratified(1, 0, batch_size=512)
     full, sparse = (evaluate_modes(diffusion, some, by, "cpu", {False: extras})[0] for by in (EVERYTHING, drawn))
     columns = Claims(add_up(full), fitted).table((5,))
     verified(
@@ -194,17 +174,7 @@ def test_the_standard_error_of_a_difference_predicts_its_scatter():
     diffusion = CASES["imperfect, on a grid"][0]()
     fitted = fit(diffusion, pictures(80, 100_000), EVERYTHING, "cpu", (False,))[0][False]
     extras = Extras({**FIXED, "optimal": fitted.variance()})
-    by = Stratified(
-        examples=None,
-        draws=1,
-        times=12,
-        exact_steps=8,
-        last_steps=0,
-        target_se=None,
-        clip_x0=False,
-        seed=3,
-        batch_size=4096,
-    )
+    by = stratified(12, 8, batch_size=4096)
     tables = []
     for i in range(40):
         examples = pictures(100, 100 * (i + 1))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.bound.stratified import Stratified
 from difflab.compare import paired as paired_module
 from difflab.compare import terms as terms_module
 from difflab.compare.measurement import Measurement, read_own
@@ -21,6 +20,7 @@ from difflab.compare.terms import Drawn, Table, terms
 from difflab.errors import ConfigError
 from difflab.figure.pooling import log_edges
 from tests.compare.made_up import DIMS, MakeRun, chain, in_memory, rows_of
+from tests.designs import stratified
 
 SCALE = 1 / (DIMS * math.log(2))
 
@@ -239,17 +239,7 @@ def test_a_95_percent_interval_holds_the_truth(design: str) -> None:
     level = np.append(0.1, np.linspace(2.0, 0.5, T))
     truth = np.append(0.0, 0.1 * np.cos(np.arange(T)))  # first - second, in nats
     sums = np.array([truth.sum(), truth[0], truth[2:].sum(), truth[1]])
-    plan_design = Stratified(
-        examples=None,
-        draws=1,
-        times=5,
-        exact_steps=5,
-        last_steps=0,
-        target_se=None,
-        clip_x0=False,
-        seed=0,
-        batch_size=1,
-    )
+    plan_design = stratified(5, 5, seed=0, batch_size=1)
     held = {name: np.zeros(2) for name in ("total", "parts", "terms", "over t", "over log SNR")}
 
     def count(name: str, values: paired_module.Differences, true: np.ndarray) -> None:
