@@ -64,6 +64,7 @@ def test_a_failing_job_is_told_and_a_finished_one_not_done_again(
     assert f"{record_['bpd']:.4f}" in row and "failed" in row
     page = (sweep / "comparison.html").read_text()  # begins with the same answer
     assert page.index(f"{record_['bpd']:.4f} ±") < page.index("Ranking")
+    assert page.index("answer-1") < page.index("Ranking")  # the section is the question's, not the ranking's own figure
     assert main([*command, "debug.nan_at_step=null"]) == 1  # the failed one is not asked for, and still told
     assert (sweep / "nan_at_stepnull-vlb" / "result.json").stat() == before
     assert [job.name for job in record.load(sweep).jobs] == ["nan_at_stepnull-vlb", "nan_at_step2-vlb"]
